@@ -1,0 +1,51 @@
+// The NumPy arrays that cross the border, and the checks made there.
+#pragma once
+
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+
+#include <cstdint>
+#include <cstdlib>
+#include <new>
+#include <string>
+
+namespace forgetcli {
+
+namespace nb = nanobind;
+
+template <typename T, int Dimensions>
+using Input = nb::ndarray<const T, nb::ndim<Dimensions>, nb::c_contig, nb::device::cpu>;
+
+template <typename T, int Dimensions>
+using Output = nb::ndarray<nb::numpy, T, nb::ndim<Dimensions>, nb::c_contig, nb::device::cpu>;
+
+inline void require(bool holds, const char* what) {
+    if (!holds) throw nb::value_error(what);
+}
+
+constexpr std::size_t CACHE_LINE = 64;
+
+// An uninitialised array that starts on a cache line and belongs to Python.
+template <typename T>
+T* new_buffer(std::size_t count) {
+    return static_cast<T*>(::operator new(count * sizeof(T) + CACHE_LINE, std::align_val_t(CACHE_LINE)));
+}
+
+template <typename T>
+nb::capsule buffer_owner(T* data) {
+    return nb::capsule(data, [](void* p) noexcept { ::operator delete(p, std::align_val_t(CACHE_LINE)); });
+}
+
+template <typename T>
+Output<T, 1> new_vector(std::size_t n, T** data) {
+    *data = new_buffer<T>(n);
+    return Output<T, 1>(*data, {n}, buffer_owner(*data));
+}
+
+template <typename T>
+Output<T, 2> new_matrix(std::size_t rows, std::size_t columns, T** data) {
+    *data = new_buffer<T>(rows * columns);
+    return Output<T, 2>(*data, {rows, columns}, buffer_owner(*data));
+}
+
+}  // namespace forgetcli

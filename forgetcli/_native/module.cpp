@@ -1,0 +1,16 @@
+#include <nanobind/nanobind.h>
+
+namespace nb = nanobind;
+
+namespace forgetcli {
+void bind_csr(nb::module_& m);
+void bind_rows(nb::module_& m);
+void bind_topn(nb::module_& m);
+}  // namespace forgetcli
+
+NB_MODULE(_kernels, m) {
+    m.doc() = "The native kernels: they know arrays, and nothing of files, ids or objectives.";
+    forgetcli::bind_csr(m);
+    forgetcli::bind_rows(m);
+    forgetcli::bind_topn(m);
+}

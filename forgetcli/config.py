@@ -1,0 +1,106 @@
+"""The options of a training run, frozen and validated."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from forgetcli.errors import ModelFileError, UsageError
+
+Objective = Literal["explicit", "implicit"]
+RegScaling = Literal["count", "none"]
+Dtype = Literal["float32", "float64"]
+
+MAX_FACTORS = 4096
+"""A rank above this is a slip of the finger: one row's normal matrix would take 64 MiB."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Everything that, with the data, determines a model to the last bit.
+
+    objective:         "explicit" (squared error of ratings) or "implicit" (Hu, Koren & Volinsky 2008).
+    factors:           the rank k.
+    sweeps:            at most so many sweeps, each users then items.
+    reg:               λ, above 0.
+    reg_scaling:       "count" multiplies λ by the row's number of interactions (ALS-WR, Zhou et al. 2008), "none"
+                       does not.
+    biases:            explicit only: learn b_u and b_i.
+    alpha:             implicit only: confidence is 1 + alpha · value.
+    unobserved_weight: implicit only: w0, the weight of a pair that was not observed.
+    seed:              keys the items' starting factors.
+    dtype:             of the factors and of the arithmetic.
+    tol:               stop when a sweep lowers the objective by less than this fraction; 0 never stops early.
+
+    Raises UsageError naming the option.
+    """
+
+    objective: Objective = "explicit"
+    factors: int = 64
+    sweeps: int = 15
+    reg: float = 0.07
+    reg_scaling: RegScaling = "count"
+    biases: bool = True
+    alpha: float = 10.0
+    unobserved_weight: float = 1.0
+    seed: int = 0
+    dtype: Dtype = "float32"
+    tol: float = 0.0
+
+    @classmethod
+    def for_objective(cls, objective: Objective, **options: Any) -> TrainConfig:
+        """The defaults that suit the objective, with the given options on top; options that are None count as
+        not given."""
+        suited: dict[str, Any] = {"objective": objective}
+        if objective == "implicit":
+            suited |= {"reg": 10.0, "reg_scaling": "none", "biases": False}
+        return cls(**suited | {name: value for name, value in options.items() if value is not None})
+
+    def __post_init__(self) -> None:
+        _require(self.objective in ("explicit", "implicit"), "objective", "explicit or implicit", self.objective)
+        _require(_is_int(self.factors) and 1 <= self.factors <= MAX_FACTORS, "factors",
+                 f"a whole number from 1 to {MAX_FACTORS}", self.factors)
+        _require(_is_int(self.sweeps) and self.sweeps >= 1, "sweeps", "a whole number, at least 1", self.sweeps)
+        _require(_is_finite(self.reg) and self.reg > 0, "reg", "a number above 0", self.reg)
+        _require(self.reg_scaling in ("count", "none"), "reg-scaling", "count or none", self.reg_scaling)
+        _require(isinstance(self.biases, bool), "biases", "true or false", self.biases)
+        _require(not (self.biases and self.objective == "implicit"), "biases",
+                 "off for an implicit model: it has none", self.biases)
+        _require(_is_finite(self.alpha) and self.alpha > 0, "alpha", "a number above 0", self.alpha)
+        _require(_is_finite(self.unobserved_weight) and self.unobserved_weight >= 0, "unobserved-weight",
+                 "a number, at least 0", self.unobserved_weight)
+        _require(_is_int(self.seed) and 0 <= self.seed < 2**63, "seed", "a whole number from 0 to 2^63 - 1", self.seed)
+        _require(self.dtype in ("float32", "float64"), "dtype", "float32 or float64", self.dtype)
+        _require(_is_finite(self.tol) and 0 <= self.tol < 1, "tol", "a number from 0 to below 1", self.tol)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values, in the order of the fields: what the checkpoint's `config` holds."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> TrainConfig:
+        """The reverse of `to_dict`. Raises ModelFileError for a key or value that this program does not know."""
+        known = {field.name for field in dataclasses.fields(cls)}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise ModelFileError(f"the model's configuration has unknown options: {', '.join(unknown)[:200]}",
+                                 hint="a newer version of forgetcli may have written it")
+        try:
+            return cls(**values)
+        except UsageError as error:
+            raise ModelFileError(f"the model's configuration is not valid: {error.message}") from error
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _require(holds: bool, option: str, wanted: str, value: object) -> None:
+    if not holds:
+        raise UsageError(f"--{option} must be {wanted}, not {value!r}")

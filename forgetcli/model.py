@@ -1,0 +1,101 @@
+"""A trained model as a value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forgetcli.config import TrainConfig
+from forgetcli.interactions import Interactions, Vocabulary
+
+Array: TypeAlias = NDArray[np.float32] | NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class SideFactors:
+    """One side's parameters; row i belongs to the i-th id of that side's vocabulary.
+
+    factors: (n, k), float32 or float64.
+    bias:    (n,), same dtype; zeros in a model without biases.
+    """
+
+    factors: Array
+    bias: Array
+
+    def __post_init__(self) -> None:
+        if self.factors.ndim != 2 or self.bias.shape != self.factors.shape[:1]:
+            raise ValueError(f"factors {self.factors.shape} and bias {self.bias.shape} do not belong together")
+        if self.factors.dtype != self.bias.dtype:
+            raise ValueError(f"factors are {self.factors.dtype}, their bias {self.bias.dtype}")
+        self.factors.flags.writeable = False
+        self.bias.flags.writeable = False
+
+    def __len__(self) -> int:
+        return len(self.factors)
+
+    @classmethod
+    def without_bias(cls, factors: Array) -> SideFactors:
+        """The given factors, with biases of zero."""
+        return cls(factors, np.zeros(len(factors), factors.dtype))
+
+
+@dataclass(frozen=True)
+class Factors:
+    """Everything that training learns. The prediction for user u and item i is
+    user.factors[u] @ item.factors[i], plus global_mean + user.bias[u] + item.bias[i] for explicit models.
+
+    global_mean: μ in rating units; 0 for implicit models.
+    """
+
+    user: SideFactors
+    item: SideFactors
+    global_mean: float
+
+    @property
+    def rank(self) -> int:
+        """k, the number of columns of both sides' factors."""
+        return int(self.item.factors.shape[1])
+
+    def predict(self, users: NDArray[np.integer], items: NDArray[np.integer]) -> NDArray[np.float64]:
+        """(n,) predictions, in float64, of the pairs (users[j], items[j]), both (n,) row numbers."""
+        products = np.einsum("nk,nk->n", self.user.factors[users], self.item.factors[items], dtype=np.float64)
+        return products + self.user.bias[users] + self.item.bias[items] + self.global_mean  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class HistoryEntry:
+    """One step of a model's making.
+
+    kind:      "sweep", or "response" for a second-order unlearning step.
+    objective: on the data of that time, after the step; None where that data held records since forgotten.
+    metrics:   validation metrics by name, such as {"rmse": 0.86}; empty without validation data.
+    """
+
+    kind: str
+    objective: float | None
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained model: the configuration, the factors with their ids, and usually the data they were fitted to.
+
+    interactions: what remains of the training data, or None in a model saved without it; its vocabularies are
+                  `users` and `items`.
+    """
+
+    config: TrainConfig
+    factors: Factors
+    users: Vocabulary
+    items: Vocabulary
+    history: tuple[HistoryEntry, ...]
+    interactions: Interactions | None
+
+    def __post_init__(self) -> None:
+        if len(self.factors.user) != len(self.users) or len(self.factors.item) != len(self.items):
+            raise ValueError("factors and ids differ in number")
+        if self.factors.user.factors.shape[1] != self.factors.item.factors.shape[1]:
+            raise ValueError("user and item factors differ in rank")
