@@ -1,0 +1,1 @@
+"""Train ALS recommenders, make them forget records without retraining, and measure what is left."""
