@@ -6,6 +6,7 @@ namespace forgetcli {
 void bind_csr(nb::module_& m);
 void bind_rows(nb::module_& m);
 void bind_topn(nb::module_& m);
+void bind_variant(nb::module_& m);
 }  // namespace forgetcli
 
 NB_MODULE(_kernels, m) {
@@ -13,4 +14,5 @@ NB_MODULE(_kernels, m) {
     forgetcli::bind_csr(m);
     forgetcli::bind_rows(m);
     forgetcli::bind_topn(m);
+    forgetcli::bind_variant(m);
 }
