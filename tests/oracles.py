@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,3 +71,15 @@ class RowProblem:
     def half_gradient(self, row: int, p: Array) -> Array:
         lhs, rhs = self.system(row)
         return lhs @ p - rhs
+
+    def half_coupling(self, row: int, p: Array, direction: Array, direction_bias: Array | None) -> Array:
+        """How half_gradient(row, p) changes when the other side moves along the direction, to first order."""
+        step = 1e-6
+
+        def at(sign: float) -> Array:
+            bias = self.other_bias
+            if bias is not None and direction_bias is not None:
+                bias = bias + sign * step * direction_bias
+            return replace(self, other=self.other + sign * step * direction, other_bias=bias).half_gradient(row, p)
+
+        return (at(1) - at(-1)) / (2 * step)

@@ -66,7 +66,10 @@ def arguments(problem: RowProblem, dtype: type) -> dict[str, Any]:
 
 
 def solve(problem: RowProblem, dtype: type, *, rows: Any = None, threads: int = 2) -> tuple[Any, Any, Any, int]:
-    return _native.solve_rows(**arguments(problem, dtype), rows=rows, threads=threads)
+    factors, bias, losses, _, failed = _native.solve_rows(
+        **arguments(problem, dtype), rows=rows, keep=False, threads=threads
+    )
+    return factors, bias, losses, failed
 
 
 def assert_close(actual: Any, expected: Any, dtype: type) -> None:
@@ -205,9 +208,50 @@ def broken(problem: RowProblem, **changes: Any) -> dict[str, Any]:
 def test_arrays_that_do_not_belong_together_are_refused(name: str, change: dict[str, Any]) -> None:
     problem = make_problem("plain", 8, [1, 2])
     with pytest.raises(ValueError, match=r"."):
-        _native.solve_rows(**broken(problem, **change), rows=None, threads=1)
+        _native.solve_rows(**broken(problem, **change), rows=None, keep=False, threads=1)
 
 
 def test_a_listed_row_that_does_not_exist_is_refused() -> None:
     with pytest.raises(ValueError, match="does not exist"):
         solve(make_problem("plain", 8, [1, 2]), np.float32, rows=np.array([2], np.int64))
+
+
+@pytest.mark.parametrize("rank", RANKS)
+@pytest.mark.parametrize("kind", ["plain", "biased", "implicit"])
+def test_the_coupling_is_the_gradients_finite_difference(kind: str, rank: int, instruction_set: str) -> None:
+    problem = make_problem(kind, rank, [5, 0, 40, 299])
+    rng = np.random.default_rng(4)
+    own = rng.normal(0, rank**-0.5, (problem.n_rows, rank + problem.with_bias))
+    direction = rng.normal(0, 1, problem.other.shape)
+    direction_bias = rng.normal(0, 1, len(direction)) if problem.with_bias else None
+    told = arguments(problem, np.float64)
+    cross = problem.background * (problem.other.T @ direction)
+    actual = _native.couple_rows(
+        **{name: told[name] for name in told if name not in ("gram", "reg", "reg_by_count")},
+        direction_gram=cross + cross.T if problem.background else None,
+        factors=np.ascontiguousarray(own[:, :rank]),
+        bias=np.ascontiguousarray(own[:, rank]) if problem.with_bias else np.zeros(problem.n_rows),
+        direction=direction,
+        direction_bias=direction_bias,
+        threads=2,
+    )
+    expected = np.array([problem.half_coupling(r, own[r], direction, direction_bias) for r in range(problem.n_rows)])
+    # Central differences of a quadratic are exact up to rounding of about 1e-16 / 1e-6 of the gradient.
+    np.testing.assert_allclose(actual, expected, rtol=1e-7, atol=1e-7 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("rank", RANKS)
+@pytest.mark.parametrize("kind", ["plain", "biased", "implicit"])
+def test_kept_factors_solve_for_another_right_hand_side(
+    kind: str, rank: int, dtype: type, instruction_set: str
+) -> None:
+    problem = make_problem(kind, rank, [5, 1, 40, 299, 0])
+    *_, kept, failed = _native.solve_rows(**arguments(problem, dtype), rows=None, keep=True, threads=2)
+    assert failed == -1
+    rhs = np.random.default_rng(5).normal(size=(problem.n_rows, rank + problem.with_bias))
+    factors, bias = _native.apply_kept(kept, rhs.astype(dtype), rank, threads=2)
+    expected = np.array([np.linalg.solve(problem.system(row)[0], rhs[row]) for row in range(4)])
+    actual = np.concatenate([factors, bias[:, None]], axis=1) if problem.with_bias else factors
+    assert_close(actual[:4], expected, dtype)
+    assert not actual[4].any()  # a row without entries stays where it is: at 0

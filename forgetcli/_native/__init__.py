@@ -2,6 +2,8 @@
 them meaning."""
 
 from forgetcli._native._kernels import (
+    apply_kept,
+    couple_rows,
     gram,
     instruction_set,
     instruction_sets,
@@ -10,4 +12,13 @@ from forgetcli._native._kernels import (
     use_instruction_set,
 )
 
-__all__ = ["gram", "instruction_set", "instruction_sets", "row_gradients", "solve_rows", "use_instruction_set"]
+__all__ = [
+    "apply_kept",
+    "couple_rows",
+    "gram",
+    "instruction_set",
+    "instruction_sets",
+    "row_gradients",
+    "solve_rows",
+    "use_instruction_set",
+]
