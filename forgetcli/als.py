@@ -15,7 +15,7 @@ from forgetcli.errors import DataError, NumericalError
 from forgetcli.interactions import Csr, Interactions, Vocabulary
 from forgetcli.model import Array, Factors, HistoryEntry, Model, SideFactors
 from forgetcli.objective import Objective
-from forgetcli.seeding import integer_keys, starting_factors, text_keys
+from forgetcli.seeding import starting_factors
 
 
 @dataclass(frozen=True)
@@ -130,10 +130,8 @@ def regularisation(side: SideFactors, counts: NDArray[np.int64], objective: Obje
 
 def starting_items(items: Vocabulary, config: TrainConfig) -> SideFactors:
     """The item side that training starts from: keyed by seed and id, biases 0."""
-    ids = items.ids
-    keys = integer_keys(ids) if isinstance(ids, np.ndarray) else text_keys(ids.data, ids.offsets)
     dtype = np.float32 if config.dtype == "float32" else np.float64
-    return SideFactors.without_bias(starting_factors(keys, config.factors, config.seed, dtype))
+    return SideFactors.without_bias(starting_factors(items.keys(), config.factors, config.seed, dtype))
 
 
 def sweep(

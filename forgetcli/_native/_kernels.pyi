@@ -145,9 +145,7 @@ _Bytes = NDArray[np.uint8]
 def text_take(data: _Bytes, offsets: _Int64, positions: _Int64, threads: int) -> tuple[_Bytes, _Int64]:
     """(data, offsets) of the ids at these positions. Raises IndexError for one outside."""
 
-def text_find(
-    data: _Bytes, offsets: _Int64, query_data: _Bytes, query_offsets: _Int64, threads: int
-) -> _Int64:
+def text_find(data: _Bytes, offsets: _Int64, query_data: _Bytes, query_offsets: _Int64, threads: int) -> _Int64:
     """Each query's position in a sorted vocabulary, -1 where unknown."""
 
 def text_distinct(data: _Bytes, offsets: _Int64, threads: int) -> tuple[_Int64, _Int32]:
