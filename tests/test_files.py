@@ -26,7 +26,8 @@ def run(code: str, directory: Path, *arguments: object) -> subprocess.Popen[str]
     """A Python process that runs the code in the directory, with the arguments."""
     prelude = "import os, signal, sys\nfrom forgetcli.errors import FileSystemError\nfrom forgetcli.files import *\n"
     environment = dict(os.environ, PYTHONPATH=os.pathsep.join(path for path in sys.path if path))
-    return subprocess.Popen([sys.executable, "-c", prelude + code, *map(str, arguments)], env=environment, cwd=directory,
+    command = [sys.executable, "-c", prelude + code, *map(str, arguments)]
+    return subprocess.Popen(command, env=environment, cwd=directory,
                             text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
