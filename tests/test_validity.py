@@ -42,8 +42,9 @@ def is_utf8(text: bytes) -> bool:
     return True
 
 
-similar = st.lists(st.sampled_from([b"a", b"\0", b"aaaaaaa", "ü".encode(), "𝄞".encode(), b"z" * 125, b"\xff", b"\xc3"]),
-                   max_size=4).map(b"".join)
+similar = st.lists(
+    st.sampled_from([b"a", b"\0", b"aaaaaaa", "ü".encode(), "𝄞".encode(), b"z" * 125, b"\xff", b"\xc3"]), max_size=4
+).map(b"".join)
 
 
 @given(st.lists(similar, max_size=8), st.booleans())
