@@ -85,7 +85,8 @@ class TrainConfig:
         known = {field.name for field in dataclasses.fields(cls)}
         unknown = sorted(set(values) - known)
         if unknown:
-            raise ModelFileError(f"the model's configuration has unknown options: {', '.join(unknown)[:200]}",
+            names = ", ".join(map(repr, unknown))[:200]
+            raise ModelFileError(f"the model's configuration has unknown options: {names}",
                                  hint="a newer version of forgetcli may have written it")
         try:
             return cls(**values)
