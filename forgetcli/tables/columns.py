@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from forgetcli.errors import DataError, ForgetError, UsageError
+from forgetcli.errors import DataError, UsageError
 
 Role: TypeAlias = Literal["user", "item", "rating", "timestamp", "title"]
 
@@ -62,6 +62,20 @@ class ColumnOptions:
 
 
 @dataclass(frozen=True)
+class Wanted:
+    """Which roles a reader needs columns for.
+
+    required: without which a file cannot be read.
+    optional: that are read where they are there.
+    at_least_one: whether, all being optional, one must be there all the same.
+    """
+
+    required: tuple[Role, ...] = ()
+    optional: tuple[Role, ...] = ()
+    at_least_one: bool = False
+
+
+@dataclass(frozen=True)
 class Column:
     """Where a role is in one file: the position from 0, and the name to use in messages."""
 
@@ -74,9 +88,8 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def find_columns(source: str, found: Sequence[str], options: ColumnOptions,
-                 required: Sequence[Role], optional: Sequence[Role] = ()) -> dict[Role, Column]:
-    """The columns of a file that play the asked roles; an optional role that nothing plays is left out, and so is the
+def find_columns(source: str, found: Sequence[str], options: ColumnOptions, wanted: Wanted) -> dict[Role, Column]:
+    """The columns of a file that play the wanted roles; an optional role that nothing plays is left out, and so is the
     time where there is no rating: it would only put equal values in order.
 
     source: the file's name, for messages.
@@ -85,7 +98,7 @@ def find_columns(source: str, found: Sequence[str], options: ColumnOptions,
     Raises UsageError where an option names a column that is not there or two options name the same one, and
     DataError where a required role has no column or several columns could play one; both list what was found.
     """
-    roles = (*required, *optional)
+    roles = wanted.required + wanted.optional
     chosen = {role: _position_named(source, found, role, name)
               for role in roles if (name := options.named(role)) is not None}
     if len(set(chosen.values())) < len(chosen):
@@ -95,20 +108,22 @@ def find_columns(source: str, found: Sequence[str], options: ColumnOptions,
             position = _position_by_usual_name(source, found, role, taken=set(chosen.values()))
             if position is not None:
                 chosen[role] = position
-            elif role in required:
-                raise missing(source, found, (role,))
+            elif role in wanted.required:
+                raise _missing(source, found, (role,), roles)
+    if wanted.at_least_one and not chosen:
+        raise _missing(source, found, roles, roles)
     return {role: Column(chosen[role], printable(found[chosen[role]].strip())) for role in roles
             if role in chosen and not (role == "timestamp" and "rating" not in chosen)}
 
 
-def missing(source: str, found: Sequence[str], roles: Sequence[Role]) -> ForgetError:
-    """The error for a file in which none of the roles has a column."""
+def _missing(source: str, found: Sequence[str], roles: Sequence[Role], all_roles: Sequence[Role]) -> DataError:
     wanted = " or ".join(roles)
+    columns = ",".join(all_roles)
     if any(_is_number(name) for name in found):  # no names then, and not to be repeated: they may be ids
         return DataError(f"{source} has no {wanted} column: its first line holds numbers, not names",
-                         hint="name the columns of a file without a header: --columns user,item,rating,timestamp")
+                         hint=f"name the columns of a file without a header: --columns {columns}")
     return DataError(f"{source} has no {wanted} column; its columns are: {_listed(found)}",
-                     hint=f"say which one it is: {_options_of(roles)} NAME; or --columns where there is no header")
+                     hint=f"say which one it is: {_options_of(roles)} NAME; or, without a header, --columns {columns}")
 
 
 def _position_named(source: str, found: Sequence[str], role: Role, name: str) -> int:
@@ -122,7 +137,7 @@ def _position_named(source: str, found: Sequence[str], role: Role, name: str) ->
         if candidates:
             return candidates[0]
     if any(_is_number(column) for column in found):
-        raise missing(source, found, (role,))
+        raise _missing(source, found, (role,), (role,))
     raise UsageError(f"{source} has no column {printable(name)!r} (--{role}-col); its columns are: {_listed(found)}")
 
 

@@ -1,4 +1,4 @@
-"""Ids as Arrow columns, encoded batch by batch and gathered into one sorted vocabulary."""
+"""Ids as Arrow columns, encoded as numbers batch by batch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from forgetcli.ids import Ids, Utf8Ids, Vocabulary
+from forgetcli.ids import Ids, Utf8Ids
 from forgetcli.tables.batches import Batch, Fault, Mask, convertible
 from forgetcli.tables.columns import Role
 
@@ -17,9 +17,8 @@ LARGEST_INT64 = 2**63 - 1
 LARGEST_EXACT_FLOAT = 2.0**53
 """Beyond this a float stands for several integers."""
 
-MERGE_AT = 1 << 20
-"""Batches' distinct ids are merged when there are this many, or as many as are known already if those are more: each
-id then takes part in a bounded number of merges, and waiting ones never take more memory than the known."""
+WIDEST_RANGE = 4
+"""A table of this many times as many entries as there are ids still fits the cache."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,11 @@ def encode_ids(batch: Batch, role: Role) -> EncodedIds:
 
     Raises DataError for a column whose type holds no ids.
     """
-    encoded = _plain(batch.columns[role]).dictionary_encode()
+    column = plain_values(batch.columns[role])
+    quick = _encode_integers(column) if batch.typed else _encode_decimals(column)
+    if quick is not None:
+        return quick
+    encoded = column.dictionary_encode()
     codes = np.asarray(pc.fill_null(encoded.indices, -1), dtype=np.int32)
     distinct, refused = _ids_of(batch, role, encoded.dictionary)
     if distinct.null_count:
@@ -91,11 +94,42 @@ def missing_ids(ids: EncodedIds, role: Role) -> tuple[Fault, ...]:
     return (Fault(missing, f"no {role} id", role),) if missing.any() else ()
 
 
-def _plain(column: pa.Array) -> pa.Array:
+def _encode_integers(column: pa.Array) -> EncodedIds | None:
+    """Integers by a table over their range, several times as fast as by Arrow's hash table; None where the range is
+    wide or some are missing."""
+    if not pa.types.is_integer(column.type) or column.null_count or not len(column):
+        return None
+    values = np.asarray(column)
+    low, high = int(values.min()), int(values.max())
+    if high - low > WIDEST_RANGE * len(values) or high > LARGEST_INT64:
+        return None
+    offsets = values.astype(np.int64, copy=False) - low
+    used = np.zeros(high - low + 1, np.bool_)
+    used[offsets] = True
+    codes = (np.cumsum(used, dtype=np.int32) - 1)[offsets]
+    return EncodedIds(pa.array(np.flatnonzero(used) + low), codes)
+
+
+def _encode_decimals(texts: pa.Array) -> EncodedIds | None:
+    """Texts that are all canonical decimal integers, as these; else None. A text that Arrow reads as an integer is
+    canonical unless it is longer than the integer printed, so that comparing the sums of the lengths is enough."""
+    try:
+        numbers = texts.cast(pa.int64())
+    except pa.ArrowInvalid:
+        return None
+    ids = _encode_integers(numbers)
+    if ids is None:
+        return None
+    printed = np.asarray(pc.binary_length(ids.distinct.cast(pa.large_string())))
+    length = int(printed @ np.bincount(ids.codes))
+    return ids if length == pc.sum(pc.binary_length(texts)).as_py() else None
+
+
+def plain_values(column: pa.Array) -> pa.Array:
     """The column without a dictionary or an extension type around its values."""
     if isinstance(column, pa.ExtensionArray):
-        return _plain(column.storage)
-    return _plain(column.dictionary_decode()) if pa.types.is_dictionary(column.type) else column
+        return plain_values(column.storage)
+    return plain_values(column.dictionary_decode()) if pa.types.is_dictionary(column.type) else column
 
 
 def _ids_of(batch: Batch, role: Role, values: pa.Array) -> tuple[pa.Array, list[tuple[Mask, str]]]:
@@ -137,57 +171,6 @@ def _integral_floats(values: NDArray[np.float64]) -> tuple[pa.Array, list[tuple[
     numbers = pa.array(np.where(good, values, 0.0).astype(np.int64), mask=~good)
     return numbers, [(large, "the id is a float beyond 2^53, where it stands for several integers"),
                      (broken, "the id is not a whole number")]
-
-
-class VocabularyBuilder:
-    """Gathers one side's encoded ids. They are integers in the end if they were in every batch, else all text; the
-    integers' text is then their decimal, so that which batch came first changes nothing."""
-
-    def __init__(self) -> None:
-        self._known = pa.array([], pa.int64())
-        self._merged: list[NDArray[np.int32]] = []  # codes into _known, batch by batch
-        self._waiting: list[EncodedIds] = []
-        self._waiting_ids = 0
-
-    def add(self, ids: EncodedIds) -> None:
-        """The next batch; every row must have an id. One without rows says nothing of the ids' type."""
-        if len(ids.codes) == 0:
-            return
-        self._waiting.append(ids)
-        self._waiting_ids += len(ids.distinct)
-        if self._waiting_ids >= max(MERGE_AT, len(self._known)):
-            self._merge()
-
-    def finish(self) -> tuple[Vocabulary, NDArray[np.int32]]:
-        """The vocabulary, and the row number in it of each id that was added, in order. The builder is empty then."""
-        self._merge()
-        order = pc.sort_indices(self._known)
-        ranks = np.empty(len(order), np.int32)
-        ranks[np.asarray(order)] = np.arange(len(order), dtype=np.int32)
-        vocabulary = Vocabulary(ids_from_arrow(self._known.take(order)))
-        rows = np.empty(sum(map(len, self._merged)), np.int32)
-        filled = len(rows)
-        while self._merged:  # from the back, each freed once it is copied
-            codes = self._merged.pop()
-            np.take(ranks, codes, out=rows[filled - len(codes):filled])
-            filled -= len(codes)
-        return vocabulary, rows
-
-    def _merge(self) -> None:
-        """One hash table over what is known and all that waits. What is known comes first and is distinct, so it keeps
-        its codes, and so do the rows encoded with them."""
-        if not self._waiting:
-            return
-        parts = [self._known, *(ids.distinct for ids in self._waiting)]
-        if any(part.type == pa.large_string() for part in parts):
-            parts = [part.cast(pa.large_string()) for part in parts]
-        chunks = pa.chunked_array(parts).dictionary_encode().chunks
-        if len(self._known):  # Arrow leaves out the chunk of an empty part
-            chunks = chunks[1:]
-        for ids, chunk in zip(self._waiting, chunks, strict=True):
-            self._merged.append(np.take(np.asarray(chunk.indices), ids.codes))
-        self._known = chunks[0].dictionary
-        self._waiting, self._waiting_ids = [], 0
 
 
 def ids_from_arrow(values: pa.Array) -> Ids:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -12,8 +11,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from forgetcli.tables.batches import Batch, Fault, Mask
+from forgetcli.tables.ids import LARGEST_EXACT_FLOAT
 
-TimeKind: TypeAlias = Literal["integers", "floats", "dates"]
+TimeKind: TypeAlias = Literal["numbers", "dates"]
 
 
 def ratings_of(batch: Batch) -> tuple[NDArray[np.float32], list[Fault]]:
@@ -40,7 +40,7 @@ def ratings_of(batch: Batch) -> tuple[NDArray[np.float32], list[Fault]]:
 class Times:
     """Times of rows as numbers of which only the order counts.
 
-    values: (n,) int64 integers or microseconds of dates, or (n,) float64.
+    values: (n,) int64, microseconds for dates, or (n,) float64 for numbers that are not all whole.
     """
 
     kind: TimeKind
@@ -56,32 +56,35 @@ def times_of(batch: Batch) -> tuple[Times, list[Fault]]:
     column = batch.columns["timestamp"]
     kind, types = column.type, pa.types
     if types.is_floating(kind) or types.is_decimal(kind):
-        numbers, missing = _floats(column)
-        return Times("floats", numbers), [Fault(missing | np.isnan(numbers), "no time", "timestamp")]
-    missing = np.asarray(pc.is_null(column))
-    faults = [Fault(missing, "no time", "timestamp")] if missing.any() else []
-    if types.is_integer(kind) or types.is_null(kind):
-        name: TimeKind = "integers"
-    elif types.is_date(kind) or types.is_timestamp(kind):
-        name = "dates"
+        return _float_times(column)
+    if types.is_date(kind) or types.is_timestamp(kind):
+        # Nanoseconds do not reach the year 2262, microseconds order well enough.
         options = pc.CastOptions(pa.timestamp("us", getattr(kind, "tz", None)), allow_time_truncate=True)
         column = pc.cast(column, options=options)
-    else:
+    elif not (types.is_integer(kind) or types.is_null(kind)):
         raise batch.column_error("timestamp", f"times are numbers or dates, not {kind}")
-    return Times(name, np.asarray(pc.fill_null(column.cast(pa.int64()), 0))), faults
+    values = np.asarray(pc.fill_null(column.cast(pa.int64()), 0))
+    missing = np.asarray(pc.is_null(column))
+    return Times("dates" if types.is_temporal(kind) else "numbers", values), _no_time(missing)
 
 
-def ordered_times(batches: Sequence[Times]) -> NDArray[np.int64] | None:
-    """(n,) int64, increasing with time, of all batches in a row; None where some are numbers and some dates."""
-    kinds = {times.kind for times in batches}
-    if "dates" in kinds and len(kinds) > 1:
-        return None
-    values = np.concatenate([times.values for times in batches]) if batches else np.empty(0, np.int64)
-    if values.dtype == np.int64:
-        return values.astype(np.int64, copy=False)
-    # The bits of a float, read as an integer, order as it does; a negative one's the other way round.
-    bits = (values + 0.0).astype(np.float64).view(np.int64)
+def float_order(values: NDArray[np.int64] | NDArray[np.float64]) -> NDArray[np.int64]:
+    """(n,) int64 that order as these numbers do as floats: their bits read as an integer, those of negative ones but
+    for the sign turned over."""
+    bits = (values.astype(np.float64) + 0.0).view(np.int64)  # + 0.0 makes -0.0 a 0.0
     return np.where(bits >= 0, bits, bits ^ np.int64(2**63 - 1))
+
+
+def _float_times(column: pa.Array) -> tuple[Times, list[Fault]]:
+    numbers, missing = _floats(column)
+    missing = missing | np.isnan(numbers)
+    numbers = np.where(missing, 0.0, numbers)
+    whole = np.all((np.abs(numbers) <= LARGEST_EXACT_FLOAT) & (numbers == np.floor(numbers)))
+    return Times("numbers", numbers.astype(np.int64) if whole else numbers), _no_time(missing)
+
+
+def _no_time(missing: Mask) -> list[Fault]:
+    return [Fault(missing, "no time", "timestamp")] if missing.any() else []
 
 
 def _floats(column: pa.Array) -> tuple[NDArray[np.float64], Mask]:

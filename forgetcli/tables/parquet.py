@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 import pyarrow as pa
@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from forgetcli.errors import UsageError
 from forgetcli.tables.batches import Batch, Table
-from forgetcli.tables.columns import Column, ColumnOptions, Role, find_columns
+from forgetcli.tables.columns import Column, ColumnOptions, Wanted, find_columns
 
 BATCH_ROWS = 1 << 19
 """A batch of ids and ratings is about 12 MiB then: large beside the cost of a call, small beside the whole."""
@@ -19,8 +19,8 @@ READ_BUFFER = 1 << 20
 """Bytes read ahead in a column; without it Arrow loads a row group's whole column, and some writers make only one."""
 
 
-def parquet_table(name: str, file: pa.NativeFile, options: ColumnOptions,
-                  required: Sequence[Role], optional: Sequence[Role], threads: int) -> Table:
+def parquet_table(name: str, file: pa.NativeFile, options: ColumnOptions, wanted: Wanted,
+                  threads: int) -> Table:
     """The rows of an open Parquet file, only the columns asked for being read.
 
     Raises UsageError when the options name columns by position, and as `find_columns` does.
@@ -29,8 +29,7 @@ def parquet_table(name: str, file: pa.NativeFile, options: ColumnOptions,
         raise UsageError(f"--columns is for text files without a header; {name} is Parquet and names its columns")
     # Pre-buffering holds the raw bytes of all row groups at once.
     parquet = pq.ParquetFile(file, pre_buffer=False, buffer_size=READ_BUFFER)
-    found = find_columns(name, parquet.schema_arrow.names, options, required, optional)
-
+    found = find_columns(name, parquet.schema_arrow.names, options, wanted)
     return Table(name, found, _pieces(parquet, name, found, threads))
 
 

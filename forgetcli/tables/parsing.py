@@ -54,7 +54,7 @@ class TextColumns:
 
 def parse(block: Block, columns: TextColumns) -> Batch:
     """The rows of the block: ids and titles as large_string, ratings as float64, times as whatever they are."""
-    types = {role: pa.float64() if role == "rating" else pa.large_string()
+    types: dict[Role, pa.DataType] = {role: pa.float64() if role == "rating" else pa.large_string()
              for role in columns.found if role != "timestamp"}
     try:
         read = _read_csv(block.text, block.dialect, columns, types)

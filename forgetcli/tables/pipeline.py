@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-from forgetcli.tables.batches import Batch, Table
-from forgetcli.tables.columns import ColumnOptions, Role
+from forgetcli.tables.batches import Batch
+from forgetcli.tables.columns import ColumnOptions, Wanted
 from forgetcli.tables.parquet import parquet_table
 from forgetcli.tables.sources import Source, opened
 from forgetcli.tables.text import text_table
@@ -18,8 +18,8 @@ Given = TypeVar("Given")
 Result = TypeVar("Result")
 
 
-def read_batches(source: Source, options: ColumnOptions, required: Sequence[Role], optional: Sequence[Role],
-                 process: Callable[[Batch], Result], threads: int) -> Iterator[Result]:
+def read_batches(source: Source, options: ColumnOptions, wanted: Wanted, process: Callable[[Batch], Result],
+                 threads: int = 0) -> Iterator[Result]:
     """What `process` makes of each batch of a source, in the order of the rows.
 
     process: called by several threads at once, each time with another batch.
@@ -30,9 +30,9 @@ def read_batches(source: Source, options: ColumnOptions, required: Sequence[Role
     workers = threads if threads > 0 else _processors()
     with opened(source) as file:
         if file.kind == "parquet":
-            table = parquet_table(source.name, file.file, options, required, optional, threads)
+            table = parquet_table(source.name, file.file, options, wanted, threads)
         else:
-            table = text_table(source, file.file, options, required, optional)
+            table = text_table(source, file.file, options, wanted)
         yield from _in_order(lambda piece: process(piece()), table.pieces, workers)
 
 

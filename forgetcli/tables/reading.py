@@ -14,9 +14,10 @@ from forgetcli.errors import DataError
 from forgetcli.ids import Vocabulary
 from forgetcli.interactions import Duplicates, Heldout, Interactions
 from forgetcli.tables.batches import BadRows, Batch
-from forgetcli.tables.columns import ColumnOptions, Role
-from forgetcli.tables.ids import EncodedIds, VocabularyBuilder, encode_ids, missing_ids
-from forgetcli.tables.measures import Times, ordered_times, ratings_of, times_of
+from forgetcli.tables.columns import ColumnOptions, Role, Wanted
+from forgetcli.tables.gathering import GrowingArray, TimeColumn, VocabularyBuilder
+from forgetcli.tables.ids import EncodedIds, encode_ids, missing_ids
+from forgetcli.tables.measures import Times, ratings_of, times_of
 from forgetcli.tables.pipeline import read_batches
 from forgetcli.tables.sources import Source, Sources, find_sources
 
@@ -59,25 +60,25 @@ def read_interactions(sources: Sources, columns: ColumnOptions | None = None, *,
     Raises FileSystemError, UsageError for options that do not fit the table, and DataError naming file, row and column.
     """
     files = find_sources(sources)
-    optional: tuple[Role, ...] = ("rating", "timestamp") if duplicates in (None, "last") else ("rating",)
+    wanted = Wanted(("user", "item"), ("rating", "timestamp") if duplicates in (None, "last") else ("rating",))
     gathered = _Gathered()
     for file in files:
-        for batch in read_batches(file, columns or ColumnOptions(), ("user", "item"), optional,
-                                  partial(_encode, bad_rows=bad_rows), threads):
+        for batch in read_batches(file, columns or ColumnOptions(), wanted, partial(_encode, bad_rows=bad_rows),
+                                  threads):
             gathered.add(file.name, batch)
     if gathered.rows == gathered.dropped:
         dropped = f"; {gathered.dropped} were dropped" if gathered.dropped else ""
         raise DataError(f"no rows to use in {_named(files)}{dropped}")
-    timestamps = gathered.take_times()
+    pa.default_memory_pool().release_unused()
     users, user_rows = gathered.users.finish()
     items, item_rows = gathered.items.finish()
-    ratings = gathered.take_ratings()
-    pa.default_memory_pool().release_unused()
-    interactions = Interactions.from_pairs(users, items, user_rows, item_rows, ratings, timestamps=timestamps,
-                                           duplicates=duplicates or ("last" if gathered.has_ratings else "max"),
-                                           threads=threads)
+    has_ratings = gathered.ratings is not None
+    ratings = gathered.ratings.take() if gathered.ratings is not None else np.ones(len(user_rows), np.float32)
+    times = gathered.times.take() if gathered.times is not None else None
+    interactions = Interactions.from_pairs(users, items, user_rows, item_rows, ratings, timestamps=times,
+                                           duplicates=duplicates or ("last" if has_ratings else "max"), threads=threads)
     return ReadResult(interactions, gathered.rows, gathered.dropped,
-                      gathered.rows - gathered.dropped - len(interactions), gathered.has_ratings, len(files))
+                      gathered.rows - gathered.dropped - len(interactions), has_ratings, len(files))
 
 
 def read_heldout(sources: Sources, users: Vocabulary, items: Vocabulary, columns: ColumnOptions | None = None, *,
@@ -137,48 +138,37 @@ class _Gathered:
 
     def __init__(self) -> None:
         self.users, self.items = VocabularyBuilder(), VocabularyBuilder()
+        self.ratings: GrowingArray[np.float32] | None = None
+        self.times: TimeColumn | None = None
         self.rows = self.dropped = 0
-        self.has_ratings = False
-        self._ratings: list[NDArray[np.float32]] = []
-        self._times: list[Times] = []
-        self._first: tuple[str, _Encoded] | None = None
+        self._first_source: str | None = None
 
     def add(self, source: str, batch: _Encoded) -> None:
         """The next batch. Raises DataError when it has other columns than the ones before."""
-        self._check_columns(source, batch)
+        if self._first_source is None:
+            self._first_source = source
+            self.ratings = None if batch.ratings is None else GrowingArray(np.float32)
+            self.times = None if batch.times is None else TimeColumn(batch.times.kind)
         self.users.add(batch.users)
         self.items.add(batch.items)
-        if batch.ratings is not None:
-            self._ratings.append(batch.ratings)
-        if batch.times is not None:
-            self._times.append(batch.times)
         self.rows += batch.rows
         self.dropped += batch.dropped
+        self._require_alike("rating", source, self.ratings is not None, batch.ratings is not None)
+        self._require_alike("timestamp", source, self.times is not None, batch.times is not None)
+        if self.ratings is not None and batch.ratings is not None:
+            self.ratings.append(batch.ratings)
+        if self.times is not None and batch.times is not None:
+            if self.times.kind != batch.times.kind:
+                raise DataError(f"times are {self.times.kind} in {self._first_source}, {batch.times.kind} in {source}",
+                                hint="make them alike; --duplicates sum, mean and max do without times")
+            self.times.append(batch.times)
 
-    def take_ratings(self) -> NDArray[np.float32]:
-        """(n,) the ratings, ones where there are none; gone from here then, to leave their memory to the CSR."""
-        ratings, self._ratings = self._ratings, []
-        return np.concatenate(ratings) if ratings else np.ones(self.rows - self.dropped, np.float32)
-
-    def take_times(self) -> NDArray[np.int64] | None:
-        """(n,) numbers that order the rows by time, or None without times; gone from here then."""
-        times, self._times = self._times, []
-        return ordered_times(times) if times else None
-
-    def _check_columns(self, source: str, batch: _Encoded) -> None:
-        if self._first is None:
-            self._first = source, batch
-            self.has_ratings = batch.ratings is not None
-        first_source, first = self._first
-        for role, ours, theirs in (("rating", batch.ratings, first.ratings), ("timestamp", batch.times, first.times)):
-            if (ours is None) != (theirs is None):
-                with_it, without = (first_source, source) if ours is None else (source, first_source)
-                raise DataError(f"{with_it} has a {role} column, {without} has none",
-                                hint=f"say which one it is: --{role}-col NAME; or read one kind of file at a time")
-        if batch.times is not None and first.times is not None and (batch.times.kind == "dates") != (
-                first.times.kind == "dates"):
-            raise DataError(f"times are numbers in one and dates in the other of {first_source} and {source}",
-                            hint="make them alike; --duplicates sum, mean and max do without times")
+    def _require_alike(self, role: Role, source: str, before: bool, now: bool) -> None:
+        if before != now:
+            first = str(self._first_source)
+            with_it, without = (first, source) if before else (source, first)
+            raise DataError(f"{with_it} has a {role} column, {without} has none",
+                            hint=f"say which one it is: --{role}-col NAME; or read one kind of file at a time")
 
 
 def _named(files: Sequence[Source]) -> str:

@@ -69,7 +69,7 @@ def find_sources(sources: Sources) -> list[Source]:
     """
     given = [sources] if isinstance(sources, (str, Path)) else list(sources)
     if not given:
-        raise UsageError("no input was named", hint="name a file, a directory of Parquet files, or - for standard input")
+        raise UsageError("no input was named", hint="name a file, a directory of Parquet files, or - for stdin")
     if sum(str(source) == "-" for source in given) > 1:
         raise UsageError("standard input (-) can be read only once")
     return [file for source in given for file in _files_of(source)]

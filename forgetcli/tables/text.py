@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 
 from forgetcli.errors import DataError
 from forgetcli.tables.batches import Batch, Table
-from forgetcli.tables.columns import ColumnOptions, Role, find_columns
+from forgetcli.tables.columns import ColumnOptions, Wanted, find_columns
 from forgetcli.tables.layout import Dialect, count_lines, find_rows, last_row_end, quote_toggles
 from forgetcli.tables.parsing import Block, TextColumns, parse
 from forgetcli.tables.sources import ByteStream, Source
@@ -30,8 +30,7 @@ UTF8_MARK = b"\xef\xbb\xbf"
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 
-def text_table(source: Source, stream: ByteStream, options: ColumnOptions,
-               required: Sequence[Role], optional: Sequence[Role]) -> Table:
+def text_table(source: Source, stream: ByteStream, options: ColumnOptions, wanted: Wanted) -> Table:
     """The rows of a text file or stream. Its columns are named by the first row, or by `options.columns`.
 
     Raises DataError for a file without a row, one that is not UTF-8, and as `find_columns` does.
@@ -50,7 +49,7 @@ def text_table(source: Source, stream: ByteStream, options: ColumnOptions,
         names = list(options.columns)
     else:
         first, names = _without_header(source.name, first)
-    found = find_columns(source.name, names, options, required, optional)
+    found = find_columns(source.name, names, options, wanted)
     columns = TextColumns(source.name, len(names), found)
     return Table(source.name, found, _pieces(columns, first, blocks))
 
