@@ -144,7 +144,8 @@ def _position_named(source: str, found: Sequence[str], role: Role, name: str) ->
 def _position_by_usual_name(source: str, found: Sequence[str], role: Role, taken: set[int]) -> int | None:
     candidates = [i for i, name in enumerate(found) if i not in taken and _plain(name) in USUAL_NAMES[role]]
     if len(candidates) > 1:
-        raise DataError(f"{source} has several columns that may be the {role}: {_listed([found[i] for i in candidates])}",
+        listed = _listed([found[i] for i in candidates])
+        raise DataError(f"{source} has several columns that may be the {role}: {listed}",
                         hint=f"say which one it is: --{role}-col NAME")
     return candidates[0] if candidates else None
 

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from forgetcli.errors import UsageError
 from forgetcli.tables.batches import Batch, Table
-from forgetcli.tables.columns import Column, ColumnOptions, Wanted, find_columns
+from forgetcli.tables.columns import Column, ColumnOptions, Role, Wanted, find_columns
 
 BATCH_ROWS = 1 << 19
 """A batch of ids and ratings is about 12 MiB then: large beside the cost of a call, small beside the whole."""

@@ -115,7 +115,8 @@ def _converted(raw: pa.Array, role: Role) -> tuple[pa.Array, Fault | None]:
         numbers, bad = _cast(given, pa.float64(), NUMBER)
         bad |= bad_text
         return numbers, Fault(bad, "not a number", role) if bad.any() else None
-    times, bad = min((_cast(given, kind, pattern) for kind, pattern in TIME_TYPES), key=lambda tried: int(tried[1].sum()))
+    tried = (_cast(given, kind, pattern) for kind, pattern in TIME_TYPES)
+    times, bad = min(tried, key=lambda cast: int(cast[1].sum()))
     bad |= bad_text
     return times, Fault(bad, "neither a number nor an ISO 8601 date", role) if bad.any() else None
 
