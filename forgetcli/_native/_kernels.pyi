@@ -11,3 +11,11 @@ def instruction_set() -> str:
 
 def use_instruction_set(name: str) -> None:
     """For tests and benchmarks: use this one from now on. Raises ValueError for one that the machine lacks."""
+
+# Top-n (bind_topn.cpp)
+
+def top_n(
+    user_factors: _Factors, item_factors: _Factors, item_bias: _Factors, users: NDArray[np.int64],
+    seen_offsets: NDArray[np.int64] | None, seen_items: NDArray[np.int32] | None, n: int, threads: int,
+) -> tuple[NDArray[np.int32], NDArray[np.floating[Any]]]:
+    """(items, scores), both (m, n)."""
