@@ -160,10 +160,10 @@ inline bool score_tile(const T* panel, const T* group, std::int64_t rank, const 
     return any != 0;
 }
 
-// Whether entry a is worse than entry b of a heap.
+// Whether entry a is worse than entry b of a heap. Without branches: which of two entries is worse cannot be foreseen.
 template <typename T>
 inline bool worse(T score_a, std::int32_t item_a, T score_b, std::int32_t item_b) {
-    return score_a < score_b || (score_a == score_b && item_a > item_b);
+    return bool(int(score_a < score_b) | (int(score_a == score_b) & int(item_a > item_b)));
 }
 
 // Puts an entry where the first one was and lets it sink to its place.
@@ -171,7 +171,7 @@ template <typename T>
 inline void replace_worst(T* scores, std::int32_t* items, std::int64_t n, T score, std::int32_t item) {
     std::int64_t place = 0;
     for (std::int64_t child; (child = 2 * place + 1) < n; place = child) {
-        if (child + 1 < n && worse(scores[child + 1], items[child + 1], scores[child], items[child])) ++child;
+        if (child + 1 < n) child += worse(scores[child + 1], items[child + 1], scores[child], items[child]);
         if (!worse(scores[child], items[child], score, item)) break;
         scores[place] = scores[child];
         items[place] = items[child];
