@@ -1,6 +1,14 @@
 """What the extension module offers. Arrays are C-contiguous; a wrong shape raises ValueError, a wrong dtype
 TypeError."""
 
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_Matrix = NDArray[Any]
+_Vector = NDArray[Any]
+
 # Instruction sets (variant.cpp)
 
 def instruction_sets() -> list[str]:
@@ -12,10 +20,166 @@ def instruction_set() -> str:
 def use_instruction_set(name: str) -> None:
     """For tests and benchmarks: use this one from now on. Raises ValueError for one that the machine lacks."""
 
+# Rows (bind_rows.cpp)
+
+def solve_rows(
+    *,
+    indptr: NDArray[np.int64],
+    indices: NDArray[np.int32],
+    values: NDArray[np.float32],
+    other: _Matrix,
+    other_bias: _Vector | None,
+    gram: _Matrix | None,
+    with_bias: bool,
+    confidence: tuple[float, float],
+    target: tuple[float, float],
+    background: float,
+    reg: float,
+    reg_by_count: bool,
+    rows: NDArray[np.int64] | None,
+    keep: bool,
+    threads: int,
+) -> tuple[_Matrix, _Vector, NDArray[np.float64], _Matrix | None, int]:
+    """Each row's exact solution: factors (n, k), bias (n,), the rows' parts of the objective (n,), their Cholesky
+    factors if they are to be kept, and the first row that has no solution, or -1. What the arguments mean is said in
+    rows.h."""
+
+def row_gradients(
+    *,
+    indptr: NDArray[np.int64],
+    indices: NDArray[np.int32],
+    values: NDArray[np.float32],
+    other: _Matrix,
+    other_bias: _Vector | None,
+    gram: _Matrix | None,
+    with_bias: bool,
+    confidence: tuple[float, float],
+    target: tuple[float, float],
+    background: float,
+    reg: float,
+    reg_by_count: bool,
+    factors: _Matrix,
+    bias: _Vector,
+    threads: int,
+) -> tuple[_Matrix, NDArray[np.float64]]:
+    """Half the gradient by each row's parameters (n, k or k + 1) and the rows' parts of the objective (n,)."""
+
+def couple_rows(
+    *,
+    indptr: NDArray[np.int64],
+    indices: NDArray[np.int32],
+    values: NDArray[np.float32],
+    other: _Matrix,
+    other_bias: _Vector | None,
+    direction_gram: _Matrix | None,
+    with_bias: bool,
+    confidence: tuple[float, float],
+    target: tuple[float, float],
+    background: float,
+    factors: _Matrix,
+    bias: _Vector,
+    direction: _Matrix,
+    direction_bias: _Vector | None,
+    threads: int,
+) -> _Matrix:
+    """(n, k or k + 1): how the rows' half gradients change along a direction of the other side's parameters, to
+    first order. direction_gram is background · Σ (x δᵀ + δ xᵀ) over the other side's rows."""
+
+def apply_kept(kept: _Matrix, rhs: _Matrix, rank: int, threads: int) -> tuple[_Matrix, _Vector]:
+    """Each row's system, solved by its kept factor for another right-hand side (n, k or k + 1): factors (n, k) and
+    bias (n,)."""
+
+def gram(x: _Matrix, threads: int) -> _Matrix:
+    """(k, k): Σ x xᵀ over the rows of x (n, k)."""
+
+# Interactions in compressed sparse rows (csr_build.cpp, csr_change.cpp; the meaning is in csr.h)
+
+_Int32 = NDArray[np.int32]
+_Int64 = NDArray[np.int64]
+_Floats = NDArray[np.float32]
+_Keys = NDArray[np.uint64]
+
+def csr_from_pairs(
+    rows: _Int32,
+    columns: _Int32,
+    values: _Floats,
+    timestamps: _Int64 | None,
+    n_rows: int,
+    n_columns: int,
+    duplicates: str,
+    threads: int,
+) -> tuple[_Int64, _Int32, _Floats, _Int64 | None, _Int64 | None]:
+    """(indptr, indices, values, kept rows, kept columns); the kept ones are None when no row or column is empty."""
+
+def csr_transpose(
+    indptr: _Int64, indices: _Int32, values: _Floats, n_columns: int, threads: int
+) -> tuple[_Int64, _Int32, _Floats]:
+    """(indptr, indices, values) of the transpose."""
+
+def csr_validate(indptr: _Int64, indices: _Int32, values: _Floats, n_columns: int, threads: int) -> None:
+    """Raises ValueError saying what is wrong."""
+
+def csr_find(indptr: _Int64, indices: _Int32, rows: _Int64, columns: _Int64, threads: int) -> _Int64:
+    """The position of each pair's entry, -1 where there is none."""
+
+def csr_column_counts(indices: _Int32, n_columns: int, threads: int) -> _Int64:
+    """How often each column occurs."""
+
+def csr_entries_of_columns(indices: _Int32, wanted: NDArray[np.bool_], threads: int) -> _Int64:
+    """The positions, increasing, of the entries whose column is wanted."""
+
+def csr_remove(
+    indptr: _Int64, indices: _Int32, values: _Floats, entries: _Int64, column_map: _Int32 | None, threads: int
+) -> tuple[_Int64, _Int32, _Floats]:
+    """(indptr, indices, values) without the entries at these increasing positions, columns numbered by the map."""
+
+def csr_holdout(
+    indptr: _Int64, indices: _Int32, row_keys: _Keys, column_keys: _Keys, seed: int, fraction: float
+) -> _Int64:
+    """The positions of about a fraction of the entries, chosen by a hash; never a row's or column's last one."""
+
+# Text ids (text.cpp, text_index.cpp; the meaning is in text.h)
+
+_Bytes = NDArray[np.uint8]
+
+def text_take(data: _Bytes, offsets: _Int64, positions: _Int64, threads: int) -> tuple[_Bytes, _Int64]:
+    """(data, offsets) of the ids at these positions. Raises IndexError for one outside."""
+
+def text_find(data: _Bytes, offsets: _Int64, query_data: _Bytes, query_offsets: _Int64, threads: int) -> _Int64:
+    """Each query's position in a sorted vocabulary, -1 where unknown."""
+
+def text_distinct(data: _Bytes, offsets: _Int64, threads: int) -> tuple[_Int64, _Int32]:
+    """Where the distinct ids stand, in bytewise order, and each id's number among them."""
+
+def text_validate(data: _Bytes, offsets: _Int64, sorted: bool, threads: int) -> None:
+    """Raises ValueError saying what is wrong."""
+
+def text_parse_integers(data: _Bytes, offsets: _Int64, threads: int) -> tuple[_Int64, NDArray[np.bool_]]:
+    """Each id's value, and whether it is the canonical decimal text of that value."""
+
+def text_from_integers(values: _Int64) -> tuple[_Bytes, _Int64]:
+    """(data, offsets) of the canonical decimal texts."""
+
+def text_keys(data: _Bytes, offsets: _Int64, threads: int) -> _Keys:
+    """A 64-bit hash of each id, the same on every machine."""
+
+def integer_keys(values: _Int64) -> _Keys:
+    """The same for integer ids."""
+
 # Top-n (bind_topn.cpp)
 
 def top_n(
-    user_factors: _Factors, item_factors: _Factors, item_bias: _Factors, users: NDArray[np.int64],
-    seen_offsets: NDArray[np.int64] | None, seen_items: NDArray[np.int32] | None, n: int, threads: int,
-) -> tuple[NDArray[np.int32], NDArray[np.floating[Any]]]:
-    """(items, scores), both (m, n)."""
+    *,
+    user_factors: _Matrix,
+    item_factors: _Matrix,
+    item_bias: _Vector,
+    users: NDArray[np.int64],
+    seen_offsets: NDArray[np.int64] | None,
+    seen_items: NDArray[np.int32] | None,
+    n: int,
+    threads: int,
+) -> tuple[NDArray[np.int32], _Matrix]:
+    """The items (m, n) with the highest item_bias + user · item of the m users, best first, equal scores by rising
+    row, and these scores; -1 and -infinity where there are no more. Items of user u at
+    seen_items[seen_offsets[u]:seen_offsets[u + 1]], increasing, are left out. n is at least 1; all values must be
+    finite, and the scores must not overflow."""

@@ -19,6 +19,9 @@ using Input = nb::ndarray<const T, nb::ndim<Dimensions>, nb::c_contig, nb::devic
 template <typename T, int Dimensions>
 using Output = nb::ndarray<nb::numpy, T, nb::ndim<Dimensions>, nb::c_contig, nb::device::cpu>;
 
+// An array argument that is taken as it is or refused: a conversion would silently copy what may be most of the memory.
+inline auto array(const char* name) { return nb::arg(name).noconvert(); }
+
 inline void require(bool holds, const char* what) {
     if (!holds) throw nb::value_error(what);
 }

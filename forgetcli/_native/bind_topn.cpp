@@ -202,7 +202,7 @@ std::pair<Output<std::int32_t, 2>, Output<T, 2>> top_n(
     require(item_factors.shape(1) > 0, "the factors have no columns");
     require(std::int64_t(item_bias.shape(0)) == item_count, "the item bias is not one for each item");
     require(item_count <= std::numeric_limits<std::int32_t>::max() - 64, "too many items for 32-bit row numbers");
-    require(n > 0, "n must be at least 1");
+    require(n > 0 && n <= item_count, "n must be from 1 to the number of items");
     require(seen_offsets.has_value() == seen_items.has_value(), "seen items need offsets and items");
     require(!seen_offsets || std::int64_t(seen_offsets->shape(0)) == user_count + 1,
             "the offsets of the seen items do not match the users");
@@ -221,17 +221,16 @@ std::pair<Output<std::int32_t, 2>, Output<T, 2>> top_n(
 }
 
 template <typename T>
-void bind_one(nb::module_& m) {
-    m.def("top_n", &top_n<T>, nb::arg("user_factors").noconvert(), nb::arg("item_factors").noconvert(),
-          nb::arg("item_bias").noconvert(), nb::arg("users").noconvert(), nb::arg("seen_offsets").noconvert().none(),
-          nb::arg("seen_items").noconvert().none(), nb::arg("n"), nb::arg("threads"));
+void bind_top_n(nb::module_& m) {
+    m.def("top_n", &top_n<T>, nb::kw_only(), array("user_factors"), array("item_factors"), array("item_bias"),
+          array("users"), array("seen_offsets").none(), array("seen_items").none(), nb::arg("n"), nb::arg("threads"));
 }
 
 }  // namespace
 
 void bind_topn(nb::module_& m) {
-    bind_one<float>(m);
-    bind_one<double>(m);
+    bind_top_n<float>(m);
+    bind_top_n<double>(m);
 }
 
 }  // namespace forgetcli

@@ -7,82 +7,17 @@
 
 #include <math.h>  // INFINITY
 
-#if defined(__AVX2__) || defined(__AVX512F__)
+#include "simd.h"
+
+#if defined(__GNUC__) && defined(__AVX512F__)
+#define FORGETCLI_COMPARE_AVX512
+#include <immintrin.h>
+#elif defined(__GNUC__) && defined(__AVX2__)
+#define FORGETCLI_COMPARE_AVX2
 #include <immintrin.h>
 #endif
 
-namespace forgetcli {
-namespace {
-
-// A group of users by a panel of two vectors of items fills the registers: 24 sums of 32, or 12 of 16.
-#if defined(__AVX512F__)
-constexpr int VECTOR_BYTES = 64, GROUP = 12;
-#elif defined(__AVX2__)
-constexpr int VECTOR_BYTES = 32, GROUP = 6;
-#elif defined(__aarch64__)
-constexpr int VECTOR_BYTES = 16, GROUP = 12;
-#else
-constexpr int VECTOR_BYTES = 16, GROUP = 4;
-#endif
-constexpr int PANEL_VECTORS = 2;
-
-using Mask = std::uint32_t;  // one bit for each item of a panel
-
-#if defined(__GNUC__)
-template <typename T>
-struct VectorOf {
-    typedef T type __attribute__((vector_size(VECTOR_BYTES)));
-};
-template <typename T>
-using Vector = typename VectorOf<T>::type;
-
-template <typename T>
-inline Vector<T> load(const T* from) {
-    Vector<T> v;
-    __builtin_memcpy(&v, from, sizeof v);
-    return v;
-}
-
-template <typename T>
-inline void store(T* to, const Vector<T>& v) {
-    __builtin_memcpy(to, &v, sizeof v);
-}
-
-inline int lowest_bit(Mask mask) { return __builtin_ctz(mask); }
-#else
-template <typename T>
-struct Vector {
-    T lane[VECTOR_BYTES / sizeof(T)];
-    Vector& operator+=(const Vector& other) {
-        for (int j = 0; j < int(VECTOR_BYTES / sizeof(T)); ++j) lane[j] += other.lane[j];
-        return *this;
-    }
-    Vector operator*(T factor) const {
-        Vector product;
-        for (int j = 0; j < int(VECTOR_BYTES / sizeof(T)); ++j) product.lane[j] = lane[j] * factor;
-        return product;
-    }
-};
-
-template <typename T>
-inline Vector<T> load(const T* from) {
-    Vector<T> v;
-    for (int j = 0; j < int(VECTOR_BYTES / sizeof(T)); ++j) v.lane[j] = from[j];
-    return v;
-}
-
-template <typename T>
-inline void store(T* to, const Vector<T>& v) {
-    for (int j = 0; j < int(VECTOR_BYTES / sizeof(T)); ++j) to[j] = v.lane[j];
-}
-
-inline int lowest_bit(Mask mask) {
-    int bit = 0;
-    while (!(mask >> bit & 1)) ++bit;
-    return bit;
-}
-#endif
-
+// Loops over registers must vanish: an array that is indexed by a variable lives in memory.
 #if defined(__clang__)
 #define FORGETCLI_UNROLL _Pragma("unroll")
 #elif defined(__GNUC__)
@@ -91,20 +26,44 @@ inline int lowest_bit(Mask mask) {
 #define FORGETCLI_UNROLL
 #endif
 
-template <typename T>
-constexpr int LANES = VECTOR_BYTES / sizeof(T);
+namespace forgetcli {
+namespace {
+
+// A group of users by a panel of two vectors of items fills the registers: 24 sums of 32 registers, or 12 of 16. Without
+// a fused multiply-add a product takes one more.
+#if defined(__AVX512F__) || defined(__aarch64__)
+constexpr int GROUP = 12;
+#elif defined(__AVX2__)
+constexpr int GROUP = 6;
+#else
+constexpr int GROUP = 4;
+#endif
+constexpr int PANEL_VECTORS = 2;
+
 template <typename T>
 constexpr int PANEL = PANEL_VECTORS * LANES<T>;
 
+using Mask = std::uint32_t;  // one bit for each item of a panel
+
+inline int lowest_bit(Mask mask) {
+#if defined(__GNUC__)
+    return __builtin_ctz(mask);
+#else
+    int bit = 0;
+    while (!(mask >> bit & 1)) ++bit;
+    return bit;
+#endif
+}
+
 // Bit j: lane j is above the threshold.
-#if defined(__AVX512F__)
+#if defined(FORGETCLI_COMPARE_AVX512)
 inline Mask above(Vector<float> v, float threshold) {
     return _mm512_cmp_ps_mask((__m512)v, _mm512_set1_ps(threshold), _CMP_GT_OQ);
 }
 inline Mask above(Vector<double> v, double threshold) {
     return _mm512_cmp_pd_mask((__m512d)v, _mm512_set1_pd(threshold), _CMP_GT_OQ);
 }
-#elif defined(__AVX2__)
+#elif defined(FORGETCLI_COMPARE_AVX2)
 inline Mask above(Vector<float> v, float threshold) {
     return Mask(_mm256_movemask_ps(_mm256_cmp_ps((__m256)v, _mm256_set1_ps(threshold), _CMP_GT_OQ)));
 }
@@ -112,8 +71,8 @@ inline Mask above(Vector<double> v, double threshold) {
     return Mask(_mm256_movemask_pd(_mm256_cmp_pd((__m256d)v, _mm256_set1_pd(threshold), _CMP_GT_OQ)));
 }
 #else
-template <typename V, typename T>
-inline Mask above(const V& v, T threshold) {
+template <typename T>
+inline Mask above(const Vector<T>& v, T threshold) {
     T lane[LANES<T>];
     store<T>(lane, v);
     Mask mask = 0;
@@ -141,7 +100,7 @@ inline bool score_tile(const T* panel, const T* group, std::int64_t rank, const 
         FORGETCLI_UNROLL
         for (int u = 0; u < GROUP; ++u) {
             FORGETCLI_UNROLL
-            for (int v = 0; v < PANEL_VECTORS; ++v) sums[u][v] += items[v] * group[u];
+            for (int v = 0; v < PANEL_VECTORS; ++v) sums[u][v] += group[u] * items[v];
         }
         group += GROUP;
     }

@@ -23,6 +23,8 @@ constexpr auto SIGNAL_POLL = std::chrono::milliseconds(50);
 
 // What the workers of one parallel_for share.
 struct Shared {
+    Shared(std::int64_t tasks, const std::function<void(std::int64_t, int)>& run) : count(tasks), task(run) {}
+
     std::int64_t count;
     const std::function<void(std::int64_t, int)>& task;
     std::atomic<std::int64_t> next{0};
@@ -61,7 +63,7 @@ void parallel_for(std::int64_t count, int threads, const std::function<void(std:
         if (count == 1) task(0, 0);
         return;
     }
-    Shared shared{count, task};
+    Shared shared(count, task);
     std::optional<nb::python_error> interrupt;
     {
         nb::gil_scoped_release released;

@@ -1,0 +1,222 @@
+// The row kernels of rows.h for one instruction set.
+#include "hot_system.h"
+
+namespace forgetcli {
+namespace FORGETCLI_VARIANT {
+namespace {
+
+template <typename T>
+void write_solution(const RowObjective<T>& o, const T* x, RowSolution<T> out) {
+    for (int j = 0; j < o.rank; ++j) out.factors[j] = x[j];
+    if (out.bias) *out.bias = o.with_bias ? x[o.rank] : T(0);
+}
+
+// Solves the system in scratch memory. At the solution the row's part of the objective is Σ c t² − rhs · x.
+template <typename T>
+bool finish_row(const RowObjective<T>& o, const Shape& s, std::int64_t entries, const Scratch<T>& scratch,
+                RowSolution<T> out) {
+    const Partial<T> system(scratch.system, s);
+    complete_system(o, s, entries, system);
+    T* rhs = system.rhs(s);
+    T* pivots = scratch.work + s.stride;
+    for (int j = 0; j < s.d; ++j) scratch.rhs[j] = rhs[j];
+    if (!factor_system(s, system.matrix, system.lower, scratch.work, pivots)) return false;
+    if (out.kept) KeptFactor<T>{out.kept, s}.keep(system.matrix, system.lower, pivots);
+    for (int j = 0; j < s.stride; ++j) scratch.x[j] = rhs[j];
+    if (!solve_factored(s, SquareRows<T>{system.matrix, s.full}, system.lower, pivots, scratch.x)) return false;
+    write_solution(o, scratch.x, out);
+    if (out.loss) {
+        double product = 0;
+        for (int j = 0; j < s.d; ++j) product += double(scratch.rhs[j]) * double(scratch.x[j]);
+        *out.loss = system.read_constant() - product;
+    }
+    return true;
+}
+
+// A row without entries asks for nothing: its solution is 0, whatever its regularisation.
+template <typename T>
+bool solve_empty(const RowObjective<T>& o, RowSolution<T> out) {
+    for (int j = 0; j < o.rank; ++j) out.factors[j] = 0;
+    if (out.bias) *out.bias = 0;
+    if (out.loss) *out.loss = 0;
+    if (out.kept) {
+        const std::int64_t size = KeptFactor<T>::size(shape_of<T>(o.dimension()));
+        for (std::int64_t j = 0; j < size; ++j) out.kept[j] = 0;
+    }
+    return true;
+}
+
+template <typename T>
+bool solve(const RowObjective<T>& o, std::int64_t row, T* memory, RowSolution<T> out) {
+    const std::int64_t begin = o.indptr[row], end = o.indptr[row + 1];
+    if (begin == end) return solve_empty(o, out);
+    const Shape s = shape_of<T>(o.dimension());
+    const Scratch<T> scratch(memory, s);
+    accumulate(o, begin, end, memory, scratch.system);
+    return finish_row(o, s, end - begin, scratch, out);
+}
+
+template <typename T>
+bool solve_partials(const RowObjective<T>& o, std::int64_t row, const T* partials, std::int64_t count, T* memory,
+                    RowSolution<T> out) {
+    const Shape s = shape_of<T>(o.dimension());
+    const Scratch<T> scratch(memory, s);
+    const std::int64_t size = partial_elements<T>(s);
+    double constant = 0;
+    for (std::int64_t j = 0; j < size; ++j) scratch.system[j] = 0;
+    for (std::int64_t p = 0; p < count; ++p) {
+        T* partial = const_cast<T*>(partials) + p * size;
+        constant += Partial<T>(partial, s).read_constant();
+        for (std::int64_t j = 0; j < size; ++j) scratch.system[j] += partial[j];
+    }
+    Partial<T>(scratch.system, s).write_constant(constant);
+    return finish_row(o, s, o.indptr[row + 1] - o.indptr[row], scratch, out);
+}
+
+// gradient += Σ_e slope_e x_e over a gathered block, where slope_e = w_e (x_e·p) − c_e t_e; returns Σ_e of the
+// entries' part of the objective.
+template <typename T>
+double gradient_block(const RowObjective<T>& o, const Shape& s, std::int64_t begin, int n, const T* p,
+                      const Scratch<T>& scratch, T* gradient) {
+    double loss = 0;
+    for (int e = 0; e < n; ++e) {
+        const std::int64_t index = o.indices[begin + e];
+        const Terms<T> terms(o, begin + e, index);
+        const T* x = scratch.gathered + e * s.stride;
+        const T prediction = dot_rows(x, p, 0, s.stride);
+        const T error = terms.target - prediction;
+        loss += double(terms.confidence) * double(error) * double(error) -
+                double(o.background) * double(prediction) * double(prediction);
+        subtract_row(gradient, terms.slope - terms.weight * prediction, x, 0, s.stride);
+    }
+    return loss;
+}
+
+template <typename T>
+void gradient(const RowObjective<T>& o, std::int64_t row, const T* factors, T bias, T* memory, T* out, double* loss) {
+    const Shape s = shape_of<T>(o.dimension());
+    const Scratch<T> scratch(memory, s);
+    T* p = scratch.x;
+    T* sums = scratch.rhs;
+    for (int j = 0; j < s.stride; ++j) p[j] = sums[j] = 0;
+    for (int j = 0; j < o.rank; ++j) p[j] = factors[j];
+    if (o.with_bias) p[o.rank] = bias;
+
+    double total = 0;
+    const std::int64_t begin = o.indptr[row], end = o.indptr[row + 1];
+    const int block = block_entries<T>(s);
+    for (int j = 0; j < block * s.stride; ++j) scratch.gathered[j] = 0;
+    for (std::int64_t at = begin; at < end; at += block) {
+        const int n = static_cast<int>(end - at < block ? end - at : block);
+        gather_block(o, s, at, n, true, scratch);
+        total += gradient_block(o, s, at, n, p, scratch, sums);
+    }
+    const T ridge = T(o.reg * (o.reg_by_count ? double(end - begin) : 1.0));
+    for (int i = 0; i < s.d; ++i) {
+        T dense = ridge * p[i];
+        if (o.gram) {
+            for (int j = 0; j < o.rank; ++j) dense += o.gram[i * static_cast<std::int64_t>(o.rank) + j] * p[j];
+        }
+        total += double(dense) * double(p[i]);
+        out[i] = sums[i] + dense;
+    }
+    *loss = total;
+}
+
+template <typename T>
+void gram(const T* x, std::int64_t n, int rank, T* memory, T* out) {
+    const RowObjective<T> all{nullptr, nullptr, nullptr, n, x, nullptr, n, rank, false, nullptr, 0, 1, 0, 0, 0, 0, false};
+    const Shape s = shape_of<T>(rank);
+    const Scratch<T> scratch(memory, s);
+    accumulate(all, std::int64_t{0}, n, memory, scratch.system);
+    const Partial<T> sums(scratch.system, s);
+    for (int i = 0; i < rank; ++i) {
+        for (int j = 0; j <= i; ++j) {
+            const T value = i < s.full ? sums.matrix[j * static_cast<std::int64_t>(s.full) + i]
+                                       : sums.lower[(i - s.full) * s.stride + j];
+            out[i * static_cast<std::int64_t>(rank) + j] = out[j * static_cast<std::int64_t>(rank) + i] = value;
+        }
+    }
+}
+
+// total += Σ_e over a gathered block of w_e (ψ·δ_e) x_e + s_e δ_e, where δ_e is the direction at entry e, ψ the row's
+// own factors with a constant 1, and s_e = w_e (x_e·p) − c_e t_e.
+template <typename T>
+void couple_block(const RowObjective<T>& o, const Direction<T>& direction, const Shape& s, std::int64_t begin, int n,
+                  const T* p, const Scratch<T>& scratch, T* total) {
+    T* delta = scratch.weighted;
+    T* sums = scratch.work;
+    for (int j = 0; j < s.stride; ++j) sums[j] = delta[j] = 0;
+    for (int e = 0; e < n; ++e) {
+        const std::int64_t index = o.indices[begin + e];
+        const Terms<T> terms(o, begin + e, index);
+        const T* x = scratch.gathered + e * s.stride;
+        copy_row(direction.factors, direction.count, o.rank, index, delta);
+        for (int j = o.rank; j < s.stride; ++j) delta[j] = 0;
+        const T slope = terms.weight * dot_rows(x, p, 0, s.stride) - terms.slope;
+        const T along = dot_rows<T>(delta, p, 0, s.stride) + (direction.bias ? direction.bias[index] : T(0));
+        subtract_row(sums, -terms.weight * along, x, 0, s.stride);
+        subtract_row<T>(sums, -slope, delta, 0, s.stride);
+    }
+    for (int j = 0; j < s.d; ++j) total[j] += sums[j];
+}
+
+template <typename T>
+void couple(const RowObjective<T>& o, const Direction<T>& direction, std::int64_t row, const T* factors, T bias,
+            T* memory, T* out) {
+    const Shape s = shape_of<T>(o.dimension());
+    const Scratch<T> scratch(memory, s);
+    T* p = scratch.x;
+    T* total = scratch.rhs;
+    for (int j = 0; j < s.stride; ++j) p[j] = total[j] = 0;
+    for (int j = 0; j < o.rank; ++j) p[j] = factors[j];
+    if (o.with_bias) p[o.rank] = bias;
+
+    const std::int64_t begin = o.indptr[row], end = o.indptr[row + 1];
+    const int block = block_entries<T>(s);
+    for (int j = 0; j < block * s.stride; ++j) scratch.gathered[j] = 0;
+    for (std::int64_t at = begin; at < end; at += block) {
+        const int n = static_cast<int>(end - at < block ? end - at : block);
+        gather_block(o, s, at, n, true, scratch);
+        couple_block(o, direction, s, at, n, p, scratch, total);
+    }
+    for (int i = 0; i < s.d; ++i) {
+        T dense = 0;
+        if (direction.gram) {
+            for (int j = 0; j < o.rank; ++j) dense += direction.gram[i * static_cast<std::int64_t>(o.rank) + j] * p[j];
+        }
+        out[i] = total[i] + dense;
+    }
+}
+
+template <typename T>
+std::int64_t kept_size(int dimension) {
+    return KeptFactor<T>::size(shape_of<T>(dimension));
+}
+
+template <typename T>
+bool apply_kept(const T* kept, int dimension, const T* rhs, T* memory, T* out) {
+    const Shape s = shape_of<T>(dimension);
+    T* x = Scratch<T>(memory, s).x;
+    for (int j = 0; j < s.d; ++j) x[j] = rhs[j];
+    for (int j = s.d; j < s.stride; ++j) x[j] = 0;
+    if (!KeptFactor<T>{const_cast<T*>(kept), s}.solve(x)) return false;
+    for (int j = 0; j < s.d; ++j) out[j] = x[j];
+    return true;
+}
+
+template <typename T>
+const RowKernels<T>& kernels() {
+    static const RowKernels<T> table{scratch_size<T>,   partial_size<T>, kept_size<T>, accumulate<T>,
+                                     solve_partials<T>, solve<T>,        gradient<T>,  couple<T>,
+                                     apply_kept<T>,     gram<T>};
+    return table;
+}
+
+}  // namespace
+
+const RowKernels<float>& rows_float() { return kernels<float>(); }
+const RowKernels<double>& rows_double() { return kernels<double>(); }
+
+}  // namespace FORGETCLI_VARIANT
+}  // namespace forgetcli

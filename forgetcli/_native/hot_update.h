@@ -1,0 +1,101 @@
+// The symmetric rank update that nearly all the arithmetic of ALS goes through, in register tiles.
+#pragma once
+
+#include "simd.h"
+
+namespace {
+
+// Rows of a register tile: as many as leave the accumulators, the column vectors and a broadcast in registers.
+#if defined(__AVX512F__)
+template <int VECTORS>
+constexpr int TILE_ROWS = VECTORS == 1 ? 16 : 8;
+#else
+template <int VECTORS>
+constexpr int TILE_ROWS = VECTORS == 1 ? 8 : 4;
+#endif
+
+// Fetches what comes next while the tiles of the present block are computed.
+struct NoPrefetch {
+    FORGETCLI_INLINE void step() {}
+};
+
+// c (ROWS × VECTORS vectors) ± Σ_e a_e b_eᵀ over n entries; a holds scalars, b vectors, both with a stride per entry.
+template <typename T, int ROWS, int VECTORS, bool SUBTRACT>
+FORGETCLI_INLINE void tile(int n, const T* a, int a_stride, const T* b, int b_stride, T* c, int c_stride) {
+    constexpr int L = LANES<T>;
+    Vector<T> sums[ROWS][VECTORS];
+    for (int i = 0; i < ROWS; ++i) {
+        for (int v = 0; v < VECTORS; ++v) sums[i][v] = zero<T>();
+    }
+    for (int e = 0; e < n; ++e, a += a_stride, b += b_stride) {
+        Vector<T> columns[VECTORS];
+        for (int v = 0; v < VECTORS; ++v) columns[v] = load<T>(b + v * L);
+        for (int i = 0; i < ROWS; ++i) {
+            for (int v = 0; v < VECTORS; ++v) sums[i][v] += a[i] * columns[v];
+        }
+    }
+    for (int i = 0; i < ROWS; ++i) {
+        for (int v = 0; v < VECTORS; ++v) {
+            T* at = c + i * c_stride + v * L;
+            Vector<T> old = load<T>(at);
+            if (SUBTRACT) {
+                old -= sums[i][v];
+            } else {
+                old += sums[i][v];
+            }
+            store<T>(at, old);
+        }
+    }
+}
+
+// The same for any number of rows.
+template <typename T, int VECTORS, bool SUBTRACT, typename Prefetch>
+void tile_rows(int rows, int n, const T* a, int a_stride, const T* b, int b_stride, T* c, int c_stride,
+               Prefetch& prefetch) {
+    constexpr int R = TILE_ROWS<VECTORS>;
+    int i = 0;
+    for (; i + R <= rows; i += R) {
+        tile<T, R, VECTORS, SUBTRACT>(n, a + i, a_stride, b, b_stride, c + i * c_stride, c_stride);
+        prefetch.step();
+    }
+    for (; i + 4 <= rows; i += 4) {
+        tile<T, 4, VECTORS, SUBTRACT>(n, a + i, a_stride, b, b_stride, c + i * c_stride, c_stride);
+        prefetch.step();
+    }
+    for (; i < rows; ++i) tile<T, 1, VECTORS, SUBTRACT>(n, a + i, a_stride, b, b_stride, c + i * c_stride, c_stride);
+}
+
+// The upper triangle, by whole vectors, of c ± Σ_e a_e b_eᵀ; c is (columns, columns), columns a multiple of LANES.
+template <typename T, bool SUBTRACT, typename Prefetch>
+void symmetric_update(int n, int columns, const T* a, int a_stride, const T* b, int b_stride, T* c, int c_stride,
+                      Prefetch& prefetch) {
+    constexpr int L = LANES<T>;
+    int j = 0;
+    for (; j + 2 * L <= columns; j += 2 * L) {
+        tile_rows<T, 2, SUBTRACT>(j + L, n, a, a_stride, b + j, b_stride, c + j, c_stride, prefetch);
+        tile_rows<T, 1, SUBTRACT>(L, n, a + j + L, a_stride, b + j + L, b_stride,
+                                  c + (j + L) * static_cast<std::int64_t>(c_stride) + j + L, c_stride, prefetch);
+    }
+    if (j < columns) {
+        tile_rows<T, 1, SUBTRACT>(j + L, n, a, a_stride, b + j, b_stride, c + j, c_stride, prefetch);
+    }
+}
+
+// c (rows, width) + Σ_e a_e b_eᵀ, all of it; width a multiple of LANES.
+template <typename T, typename Prefetch>
+void full_update(int n, int rows, int width, const T* a, int a_stride, const T* b, int b_stride, T* c, int c_stride,
+                 Prefetch& prefetch) {
+    constexpr int L = LANES<T>;
+    int j = 0;
+    for (; j + 4 * L <= width && rows < TILE_ROWS<2>; j += 4 * L) {
+        for (int i = 0; i < rows; ++i) {
+            tile<T, 1, 4, false>(n, a + i, a_stride, b + j, b_stride, c + i * c_stride + j, c_stride);
+        }
+    }
+    for (; j + 2 * L <= width; j += 2 * L) {
+        tile_rows<T, 2, false>(rows, n, a, a_stride, b + j, b_stride, c + j, c_stride, prefetch);
+    }
+    if (j < width) tile_rows<T, 1, false>(rows, n, a, a_stride, b + j, b_stride, c + j, c_stride, prefetch);
+}
+
+}  // namespace

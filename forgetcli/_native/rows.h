@@ -1,0 +1,93 @@
+// The row kernels' border: what the binding hands to the variants compiled for each instruction set.
+#pragma once
+
+#include <cstdint>
+
+namespace forgetcli {
+
+// One side's half of the objective, seen from that side's rows. Row a has the entries e in
+// [indptr[a], indptr[a + 1]); entry e sees x_e, the other side's factors at indices[e] with a constant 1 appended
+// when `with_bias`. With p the row's own parameters (factors, then its bias), the row's part of the objective is
+//
+//     Σ_e c_e (t_e − x_e·p)²  −  background Σ_e (x_e·p)²  +  pᵀ gram p  +  ridge |p|²
+//
+// with c_e = confidence_slope · value + confidence_offset, t_e = target_slope · value + target_offset − the other
+// side's bias, and ridge = reg · (number of entries, if reg_by_count). `gram` is the dense part
+// background · Σ_all x xᵀ, or null where the background is 0.
+template <typename T>
+struct RowObjective {
+    const std::int64_t* indptr;
+    const std::int32_t* indices;
+    const float* values;
+    std::int64_t nnz;
+    const T* other;       // (n_other, rank)
+    const T* other_bias;  // (n_other,) or null
+    std::int64_t n_other;
+    int rank;
+    bool with_bias;
+    const T* gram;  // (rank, rank) or null
+    T confidence_slope, confidence_offset;
+    T target_slope, target_offset;
+    T background;
+    double reg;
+    bool reg_by_count;
+
+    int dimension() const { return rank + (with_bias ? 1 : 0); }
+};
+
+// Where a solved row goes. `loss` gets the row's part of the objective at the solution, `kept` the Cholesky factor.
+template <typename T>
+struct RowSolution {
+    T* factors;    // (rank,)
+    T* bias;       // scalar, or null
+    double* loss;  // scalar, or null
+    T* kept;       // (kept_size,), or null
+};
+
+// A small change of the other side's parameters, for the linearised half-sweep.
+template <typename T>
+struct Direction {
+    const T* factors;  // (count, rank)
+    const T* bias;     // (count,) or null
+    std::int64_t count;
+    const T* gram;  // background · Σ_all (x δᵀ + δ xᵀ), (rank, rank), or null where the background is 0
+};
+
+// The hot loops of one instruction set.
+template <typename T>
+struct RowKernels {
+    // Elements of scratch memory that one thread needs for rows of this dimension, and that `accumulate` fills.
+    std::int64_t (*scratch_size)(int dimension);
+    std::int64_t (*partial_size)(int dimension);
+    std::int64_t (*kept_size)(int dimension);
+
+    // Normal equations of a part of one row: entries [begin, end), written to partial[0, partial_size).
+    void (*accumulate)(const RowObjective<T>&, std::int64_t begin, std::int64_t end, T* scratch, T* partial);
+    // Adds `count` partials in their order and solves the row; false: singular or not finite.
+    bool (*solve_partials)(const RowObjective<T>&, std::int64_t row, const T* partials, std::int64_t count, T* scratch,
+                           RowSolution<T>);
+    // Accumulates and solves a whole row.
+    bool (*solve)(const RowObjective<T>&, std::int64_t row, T* scratch, RowSolution<T>);
+    // Writes half the gradient at p (rank, then bias) and the row's part of the objective.
+    void (*gradient)(const RowObjective<T>&, std::int64_t row, const T* factors, T bias, T* scratch, T* gradient,
+                     double* loss);
+    // Writes the mixed second derivative's product with a direction (rank, then bias), halved: how the row's half
+    // gradient at p changes.
+    void (*couple)(const RowObjective<T>&, const Direction<T>&, std::int64_t row, const T* factors, T bias, T* scratch,
+                   T* out);
+    // Solves with a kept factor; rhs and out have `dimension` elements.
+    bool (*apply_kept)(const T* kept, int dimension, const T* rhs, T* scratch, T* out);
+    // Σ x xᵀ over n contiguous rows of x (n, rank), into partial (rank, rank), the lower triangle mirrored.
+    void (*gram)(const T* x, std::int64_t n, int rank, T* scratch, T* partial);
+};
+
+#define FORGETCLI_DECLARE_ROWS(variant)      \
+    namespace variant {                      \
+    const RowKernels<float>& rows_float();   \
+    const RowKernels<double>& rows_double(); \
+    }
+FORGETCLI_DECLARE_ROWS(portable)
+FORGETCLI_DECLARE_ROWS(avx2)
+FORGETCLI_DECLARE_ROWS(avx512)
+
+}  // namespace forgetcli

@@ -1,0 +1,107 @@
+// Vectors of the instruction set that this translation unit is compiled for. Only for the hot_*.cpp files, which are
+// compiled once for each; everything here has internal linkage, so that the variants never share code.
+#pragma once
+
+#include <cstdint>
+
+#if defined(__AVX512F__)
+#define FORGETCLI_VECTOR_BYTES 64
+#elif defined(__AVX2__)
+#define FORGETCLI_VECTOR_BYTES 32
+#else
+#define FORGETCLI_VECTOR_BYTES 16
+#endif
+
+#if defined(__GNUC__)
+#define FORGETCLI_INLINE inline __attribute__((always_inline))
+#define FORGETCLI_PREFETCH(address) __builtin_prefetch(address, 0, 2)
+#else
+#define FORGETCLI_INLINE __forceinline
+#define FORGETCLI_PREFETCH(address) ((void)(address))
+#endif
+
+namespace {
+
+template <typename T>
+constexpr int LANES = FORGETCLI_VECTOR_BYTES / sizeof(T);
+
+#if defined(__GNUC__)
+
+template <typename T>
+struct VectorOf {
+    typedef T type __attribute__((vector_size(FORGETCLI_VECTOR_BYTES)));
+};
+template <typename T>
+using Vector = typename VectorOf<T>::type;
+
+template <typename T>
+FORGETCLI_INLINE Vector<T> load(const T* p) {
+    Vector<T> v;
+    __builtin_memcpy(&v, p, sizeof v);
+    return v;
+}
+
+template <typename T>
+FORGETCLI_INLINE void store(T* p, Vector<T> v) {
+    __builtin_memcpy(p, &v, sizeof v);
+}
+
+#else  // a compiler without vector types: plain arrays, which it may vectorise by itself
+
+template <typename T>
+struct Vector {
+    T lane[LANES<T>];
+    FORGETCLI_INLINE Vector& operator+=(const Vector& b) {
+        for (int i = 0; i < LANES<T>; ++i) lane[i] += b.lane[i];
+        return *this;
+    }
+    FORGETCLI_INLINE Vector& operator-=(const Vector& b) {
+        for (int i = 0; i < LANES<T>; ++i) lane[i] -= b.lane[i];
+        return *this;
+    }
+    FORGETCLI_INLINE T operator[](int i) const { return lane[i]; }
+    friend FORGETCLI_INLINE Vector operator*(T a, const Vector& b) {
+        Vector c;
+        for (int i = 0; i < LANES<T>; ++i) c.lane[i] = a * b.lane[i];
+        return c;
+    }
+    friend FORGETCLI_INLINE Vector operator*(const Vector& a, const Vector& b) {
+        Vector c;
+        for (int i = 0; i < LANES<T>; ++i) c.lane[i] = a.lane[i] * b.lane[i];
+        return c;
+    }
+};
+
+template <typename T>
+FORGETCLI_INLINE Vector<T> load(const T* p) {
+    Vector<T> v;
+    for (int i = 0; i < LANES<T>; ++i) v.lane[i] = p[i];
+    return v;
+}
+
+template <typename T>
+FORGETCLI_INLINE void store(T* p, const Vector<T>& v) {
+    for (int i = 0; i < LANES<T>; ++i) p[i] = v.lane[i];
+}
+
+#endif
+
+template <typename T>
+FORGETCLI_INLINE Vector<T> zero() {
+    return Vector<T>{};
+}
+
+// The sum of all lanes, in halves: ((0 + 8) + (4 + 12)) + …, the same on every call.
+template <typename T>
+FORGETCLI_INLINE T sum_lanes(Vector<T> v) {
+    T lane[LANES<T>];
+    store<T>(lane, v);
+    for (int half = LANES<T> / 2; half > 0; half /= 2) {
+        for (int i = 0; i < half; ++i) lane[i] += lane[i + half];
+    }
+    return lane[0];
+}
+
+FORGETCLI_INLINE int round_up(int n, int multiple) { return (n + multiple - 1) / multiple * multiple; }
+
+}  // namespace

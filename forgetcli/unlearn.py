@@ -1,0 +1,180 @@
+"""Forgetting records, and the retraining that it is measured against."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forgetcli.als import Evaluate, Progress, check_confidences, descend, gradients, train
+from forgetcli.errors import DataError
+from forgetcli.interactions import Interactions, Remaining
+from forgetcli.model import Factors, HistoryEntry, Model, SideFactors
+from forgetcli.objective import Objective
+from forgetcli.records import ForgetRequest, RequestCounts, Resolution
+
+Method = Literal["sweeps"]
+
+DEFAULT_SWEEPS = 5
+"""Warm sweeps of `--method sweeps` where none are asked for: the published method's usual number."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where a model stands on the remaining data.
+
+    objective:         its value.
+    relative_gradient: see `als.Gradients.relative`; 0 at a stationary point.
+    """
+
+    objective: float
+    relative_gradient: float
+
+
+@dataclass(frozen=True)
+class ForgetResult:
+    """A model that has forgotten, and what that took.
+
+    model:         the new model; the given one itself where nothing was found to forget.
+    counts:        what was asked for and found.
+    erased_users,
+    erased_items:  how many users and items had nothing left and vanished from the model.
+    method:        the method that was used; None where there was nothing to forget.
+    sweeps:        the sweeps that it took.
+    before, after: the standing on the remaining data of the old factors and of the new ones.
+    """
+
+    model: Model
+    counts: RequestCounts
+    erased_users: int
+    erased_items: int
+    method: Method | None
+    sweeps: int
+    before: Standing | None
+    after: Standing | None
+
+
+def forget(
+    model: Model,
+    request: ForgetRequest,
+    *,
+    method: Method = "sweeps",
+    sweeps: int = DEFAULT_SWEEPS,
+    interactions: Interactions | None = None,
+    threads: int = 0,
+    on_progress: Progress | None = None,
+) -> ForgetResult:
+    """Removes the requested records from the model and its data, and moves the factors to where the remaining data
+    would have put them.
+
+    method "sweeps": warm ALS sweeps on what remains (Unlearn-ALS: Xu et al. 2023).
+    interactions:    the training data of a model that was saved without it.
+
+    A request of which nothing is found changes nothing. Raises DataError when the model has no data and none is
+    given, and when the request leaves nothing.
+    """
+    data = training_data(model, interactions)
+    resolution = request.resolve(data)
+    if resolution.counts.interactions == 0:
+        return _unchanged(model, resolution)
+    remaining = _remaining(data, resolution)
+    objective = Objective.of(model.config, remaining.interactions)
+    kept = _kept_factors(model.factors, remaining, objective)
+    before = _standing(remaining.interactions, kept, objective, threads)
+    factors, steps = descend(
+        remaining.interactions, kept.item, objective, sweeps=sweeps, threads=threads, on_progress=on_progress
+    )
+    after = _standing(remaining.interactions, factors, objective, threads)
+    return ForgetResult(
+        model=_successor(model, factors, remaining.interactions, steps),
+        counts=resolution.counts,
+        erased_users=resolution.erased_users,
+        erased_items=resolution.erased_items,
+        method=method,
+        sweeps=len(steps),
+        before=before,
+        after=after,
+    )
+
+
+def retrain(
+    model: Model,
+    request: ForgetRequest,
+    *,
+    seed: int | None = None,
+    interactions: Interactions | None = None,
+    evaluate: Evaluate | None = None,
+    threads: int = 0,
+    on_progress: Progress | None = None,
+) -> tuple[Model, Resolution]:
+    """Trains anew on what the request leaves, with the model's configuration: the same bits as training on data that
+    never held the records.
+
+    seed: of the starting factors; None is the model's own.
+    """
+    data = training_data(model, interactions)
+    resolution = request.resolve(data)
+    kept = _remaining(data, resolution).interactions if resolution.counts.interactions else data
+    config = model.config if seed is None else dataclasses.replace(model.config, seed=seed)
+    return train(kept, config, evaluate=evaluate, threads=threads, on_progress=on_progress), resolution
+
+
+def training_data(model: Model, interactions: Interactions | None) -> Interactions:
+    """The interactions that the model was fitted to: its own, or those given for a model without.
+
+    Raises DataError when there are none, or when the given ones are not of the model's users and items.
+    """
+    if model.interactions is not None:
+        return model.interactions
+    if interactions is None:
+        raise DataError(
+            "the model was saved without its interactions",
+            hint="give the data that it was trained on with --data",
+        )
+    for name, side, own in (("users", interactions.users, model.users), ("items", interactions.items, model.items)):
+        if len(side) != len(own) or not np.array_equal(own.find(side.ids), np.arange(len(own))):
+            raise DataError(
+                f"the given data does not have the model's {name}",
+                hint="give exactly the data that the model was trained on, read with the same options",
+            )
+    check_confidences(interactions, model.config)
+    return interactions
+
+
+def _unchanged(model: Model, resolution: Resolution) -> ForgetResult:
+    return ForgetResult(model, resolution.counts, 0, 0, None, 0, None, None)
+
+
+def _remaining(data: Interactions, resolution: Resolution) -> Remaining:
+    if resolution.counts.interactions == len(data):
+        raise DataError(
+            "the request leaves nothing: every interaction of the model would be forgotten",
+            hint="delete the model file instead",
+        )
+    return data.without(resolution.removal)
+
+
+def _kept_factors(factors: Factors, remaining: Remaining, objective: Objective) -> Factors:
+    """The old factors of the users and items that remain, with the remaining data's mean."""
+
+    def rows(side: SideFactors, kept: NDArray[np.int64]) -> SideFactors:
+        return side if len(kept) == len(side) else SideFactors(side.factors[kept], side.bias[kept])
+
+    return Factors(
+        rows(factors.user, remaining.user_rows), rows(factors.item, remaining.item_rows), objective.global_mean
+    )
+
+
+def _standing(interactions: Interactions, factors: Factors, objective: Objective, threads: int) -> Standing:
+    at = gradients(interactions, factors, objective, threads=threads)
+    return Standing(at.objective, at.relative)
+
+
+def _successor(model: Model, factors: Factors, interactions: Interactions, steps: tuple[HistoryEntry, ...]) -> Model:
+    """The model after forgetting. Its earlier history keeps its length, but not its figures: an objective or metric
+    of that time depends on what is now forgotten."""
+    past = tuple(HistoryEntry(entry.kind, None, {}) for entry in model.history)
+    return Model(model.config, factors, interactions.users, interactions.items, past + steps, interactions)
