@@ -110,17 +110,27 @@ def _arrays_of(model: Model, interactions: bool) -> dict[str, NDArray[Any]]:
         raise ValueError(f"the factors are {user.factors.dtype} of rank {model.factors.rank}, unlike {config}")
     numbers: dict[str, NDArray[Any]] = {"user_factors": user.factors, "item_factors": item.factors}
     if config.objective == "explicit":
-        numbers |= {"user_bias": user.bias, "item_bias": item.bias,
-                    "global_mean": np.array(model.factors.global_mean, np.float64)}
+        numbers |= {
+            "user_bias": user.bias,
+            "item_bias": item.bias,
+            "global_mean": np.array(model.factors.global_mean, np.float64),
+        }
     for key, array in numbers.items():
         if not _is_finite(array):
             raise NumericalError(f"the model's {key} has values that are not finite; it was not written")
-    arrays = {**text_arrays(config, model.history), **_id_arrays("user", model.users),
-              **_id_arrays("item", model.items), **numbers}
+    arrays = {
+        **text_arrays(config, model.history),
+        **_id_arrays("user", model.users),
+        **_id_arrays("item", model.items),
+        **numbers,
+    }
     if interactions and model.interactions is not None:
         by_user = model.interactions.by_user
-        arrays |= {"interactions_indptr": by_user.indptr, "interactions_indices": by_user.indices,
-                   "interactions_values": by_user.values}
+        arrays |= {
+            "interactions_indptr": by_user.indptr,
+            "interactions_indices": by_user.indices,
+            "interactions_values": by_user.values,
+        }
     return arrays
 
 

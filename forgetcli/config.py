@@ -97,16 +97,11 @@ class TrainConfig:
         known = {field.name for field in dataclasses.fields(cls)}
         unknown = sorted(set(values) - known)
         if unknown:
-<<<<<<< HEAD
+            names = ", ".join(map(repr, unknown))[:200]
             raise ModelFileError(
-                f"the model's configuration has unknown options: {', '.join(unknown)[:200]}",
+                f"the model's configuration has unknown options: {names}",
                 hint="a newer version of forgetcli may have written it",
             )
-=======
-            names = ", ".join(map(repr, unknown))[:200]
-            raise ModelFileError(f"the model's configuration has unknown options: {names}",
-                                 hint="a newer version of forgetcli may have written it")
->>>>>>> store
         try:
             return cls(**values)
         except UsageError as error:

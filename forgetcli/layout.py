@@ -70,8 +70,10 @@ def read_texts(archive: Archive) -> tuple[TrainConfig, tuple[HistoryEntry, ...]]
     _require(archive.members, "format_version", "<i8", ())
     version = int(archive.read("format_version"))
     if version != FORMAT_VERSION:
-        raise ModelFileError(f"the model's format has version {version}, and this program knows {FORMAT_VERSION}",
-                             hint="upgrade forgetcli" if version > FORMAT_VERSION else None)
+        raise ModelFileError(
+            f"the model's format has version {version}, and this program knows {FORMAT_VERSION}",
+            hint="upgrade forgetcli" if version > FORMAT_VERSION else None,
+        )
     config = _read_json(archive, "config", _MAX_CONFIG)
     if not isinstance(config, dict):
         raise ModelFileError("config is not a JSON object")
@@ -89,14 +91,19 @@ def require_layout(members: Mapping[str, Member], config: TrainConfig) -> None:
         expected["global_mean"] = "<f8", ()
     if any(key.startswith("interactions_") for key in members):
         n_users, nnz = expected["user_factors"][1][0], _length(members, "interactions_indices")
-        expected |= {"interactions_indptr": ("<i8", (n_users + 1,)), "interactions_indices": ("<i4", (nnz,)),
-                     "interactions_values": ("<f4", (nnz,))}
+        expected |= {
+            "interactions_indptr": ("<i8", (n_users + 1,)),
+            "interactions_indices": ("<i4", (nnz,)),
+            "interactions_values": ("<f4", (nnz,)),
+        }
     for key, (dtype, shape) in expected.items():
         _require(members, key, dtype, shape)
     unknown = sorted(set(members).difference(expected, _TEXTS))
     if unknown:
-        raise ModelFileError(f"it has arrays that such a model does not have: {', '.join(unknown)[:200]}",
-                             hint="what forgetcli does not know it cannot make forget")
+        raise ModelFileError(
+            f"it has arrays that such a model does not have: {', '.join(unknown)[:200]}",
+            hint="what forgetcli does not know it cannot make forget",
+        )
 
 
 def _expected_side(
@@ -148,8 +155,11 @@ def _history_entry(entry: Any) -> HistoryEntry:
         case {"kind": str(kind), "objective": objective, "metrics": dict(metrics), **others} if not others:
             names, numbers = [kind, *metrics], [*metrics.values(), 0.0 if objective is None else objective]
             if all(map(_NAME.fullmatch, names)) and all(map(_is_finite, numbers)):
-                return HistoryEntry(kind, None if objective is None else float(objective),
-                                    {name: float(value) for name, value in metrics.items()})
+                return HistoryEntry(
+                    kind,
+                    None if objective is None else float(objective),
+                    {name: float(value) for name, value in metrics.items()},
+                )
     raise ModelFileError("history has an entry that is not of a kind, an objective and metrics")
 
 
