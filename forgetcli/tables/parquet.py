@@ -19,8 +19,7 @@ READ_BUFFER = 1 << 20
 """Bytes read ahead in a column; without it Arrow loads a row group's whole column, and some writers make only one."""
 
 
-def parquet_table(name: str, file: pa.NativeFile, options: ColumnOptions, wanted: Wanted,
-                  threads: int) -> Table:
+def parquet_table(name: str, file: pa.NativeFile, options: ColumnOptions, wanted: Wanted, threads: int) -> Table:
     """The rows of an open Parquet file, only the columns asked for being read.
 
     Raises UsageError when the options name columns by position, and as `find_columns` does.
@@ -28,13 +27,14 @@ def parquet_table(name: str, file: pa.NativeFile, options: ColumnOptions, wanted
     if options.columns is not None:
         raise UsageError(f"--columns is for text files without a header; {name} is Parquet and names its columns")
     # Pre-buffering holds the raw bytes of all row groups at once.
-    parquet = pq.ParquetFile(file, pre_buffer=False, buffer_size=READ_BUFFER)
+    parquet = pq.ParquetFile(file, pre_buffer=False, buffer_size=READ_BUFFER, page_checksum_verification=True)
     found = find_columns(name, parquet.schema_arrow.names, options, wanted)
     return Table(name, found, _pieces(parquet, name, found, threads))
 
 
-def _pieces(file: pq.ParquetFile, source: str, found: Mapping[Role, Column],
-            threads: int) -> Iterator[Callable[[], Batch]]:
+def _pieces(
+    file: pq.ParquetFile, source: str, found: Mapping[Role, Column], threads: int
+) -> Iterator[Callable[[], Batch]]:
     names = [file.schema_arrow.names[column.position] for column in found.values()]
     first = 1
     for records in file.iter_batches(BATCH_ROWS, columns=names, use_threads=threads != 1):

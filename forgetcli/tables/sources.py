@@ -12,6 +12,7 @@ from typing import Any, BinaryIO, Literal, Protocol, TypeAlias
 import pyarrow as pa
 
 from forgetcli.errors import DataError, FileSystemError, UsageError
+from forgetcli.files import file_system_errors
 from forgetcli.tables.columns import printable
 
 Sources: TypeAlias = str | Path | Sequence[str | Path]
@@ -82,12 +83,18 @@ def _files_of(source: str | Path) -> list[Source]:
     with file_errors(printable(str(path))):
         if not path.is_dir():
             return [Source(path, printable(str(path)))]
-        files = sorted(file for file in path.rglob("*")
-                       if file.suffix.lower() in PARQUET_SUFFIXES and file.is_file()
-                       and not any(part.startswith((".", "_")) for part in file.relative_to(path).parts))
+        files = sorted(
+            file
+            for file in path.rglob("*")
+            if file.suffix.lower() in PARQUET_SUFFIXES
+            and file.is_file()
+            and not any(part.startswith((".", "_")) for part in file.relative_to(path).parts)
+        )
     if not files:
-        raise DataError(f"the directory {printable(str(path))} holds no Parquet files",
-                        hint="name CSV files one by one, for example with a shell pattern")
+        raise DataError(
+            f"the directory {printable(str(path))} holds no Parquet files",
+            hint="name CSV files one by one, for example with a shell pattern",
+        )
     return [Source(file, printable(str(file))) for file in files]
 
 
@@ -112,22 +119,24 @@ def opened(source: Source) -> Iterator[OpenedSource]:
         if source.suffix in PARQUET_SUFFIXES:
             raise DataError(f"{source.name} is not a Parquet file")
         if magic == ZIP_MAGIC:
-            raise DataError(f"{source.name} is a zip archive or a spreadsheet",
-                            hint="unpack it, or save the sheet as CSV")
+            raise DataError(
+                f"{source.name} is a zip archive or a spreadsheet", hint="unpack it, or save the sheet as CSV"
+            )
         yield OpenedSource("text", _unpacked(source, _Rewound(magic, raw), magic))
 
 
 @contextmanager
 def file_errors(name: str) -> Iterator[None]:
     """Turns what the file system and Arrow say of a file into this program's errors, with the file's name."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno is not None:
-            raise FileSystemError(f"{name}: {error.strerror}") from error
-        raise _damaged(name, error) from error
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise _damaged(name, error) from error
+    with file_system_errors(name, "read"):
+        try:
+            yield
+        except OSError as error:
+            if error.errno is not None:
+                raise
+            raise _damaged(name, error) from error  # Arrow's word for unpacking and decoding that fail
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            raise _damaged(name, error) from error
 
 
 def _damaged(name: str, error: Exception) -> DataError:
@@ -161,6 +170,9 @@ class _Rewound:
         """At most `size` bytes; none at the end."""
         start, self._start = self._start[:size], self._start[size:]
         return start + self._rest.read(size - len(start))
+
+    def close(self) -> None:
+        """Nothing: the file belongs to whoever opened it."""
 
 
 def _unpacked(source: Source, stream: _Rewound, magic: bytes) -> ByteStream:
