@@ -15,7 +15,7 @@ from forgetcli.errors import DataError, NumericalError
 from forgetcli.interactions import Csr, Interactions, Vocabulary
 from forgetcli.model import Array, Factors, HistoryEntry, Model, SideFactors
 from forgetcli.objective import Objective
-from forgetcli.seeding import integer_keys, starting_factors, text_keys
+from forgetcli.seeding import starting_factors
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,12 @@ class HalfSweep:
     side:   the rows that were asked for, in that order.
     losses: (n,) float64, each row's part of the objective: its entries' loss, its share of the unobserved pairs'
             and its own regularisation.
+    kept:   the rows' Cholesky factors, for `_native.apply_kept`; None unless asked for.
     """
 
     side: SideFactors
     losses: NDArray[np.float64]
+    kept: Array | None
 
 
 @dataclass(frozen=True)
@@ -72,17 +74,19 @@ def half_sweep(
     objective: Objective,
     *,
     rows: NDArray[np.int64] | None = None,
+    keep: bool = False,
     threads: int = 0,
 ) -> HalfSweep:
     """Solves one side's rows exactly, given the other side: each row's normal equations, by Cholesky.
 
     view:  the interactions by the side that is solved; its columns are the rows of `other`.
     rows:  the rows to solve, in this order; None is all of them.
+    keep:  whether to keep the Cholesky factors: about d²/2 numbers a row, d = k or k + 1.
 
     Raises NumericalError when a row's system is singular at this precision or not finite.
     """
-    factors, bias, losses, failed = _native.solve_rows(
-        **_row_arguments(view, other, objective, threads), rows=rows, threads=threads
+    factors, bias, losses, kept, failed = _native.solve_rows(
+        **row_arguments(view, other, objective, threads), rows=rows, keep=keep, threads=threads
     )
     if failed >= 0:
         raise NumericalError(
@@ -90,14 +94,14 @@ def half_sweep(
             f"finite solution in {other.factors.dtype}",
             hint="raise --reg, use --dtype float64, or look for extreme values in the data",
         )
-    return HalfSweep(SideFactors(factors, bias), losses)
+    return HalfSweep(SideFactors(factors, bias), losses, kept)
 
 
 def gradients(interactions: Interactions, factors: Factors, objective: Objective, *, threads: int = 0) -> Gradients:
     """The objective and its gradient at these factors."""
     parts = [
         _native.row_gradients(
-            **_row_arguments(view, other, objective, threads),
+            **row_arguments(view, other, objective, threads),
             factors=own.factors,
             bias=own.bias,
             threads=threads,
@@ -126,10 +130,8 @@ def regularisation(side: SideFactors, counts: NDArray[np.int64], objective: Obje
 
 def starting_items(items: Vocabulary, config: TrainConfig) -> SideFactors:
     """The item side that training starts from: keyed by seed and id, biases 0."""
-    ids = items.ids
-    keys = integer_keys(ids) if isinstance(ids, np.ndarray) else text_keys(ids.data, ids.offsets)
     dtype = np.float32 if config.dtype == "float32" else np.float64
-    return SideFactors.without_bias(starting_factors(keys, config.factors, config.seed, dtype))
+    return SideFactors.without_bias(starting_factors(items.keys(), config.factors, config.seed, dtype))
 
 
 def sweep(
@@ -215,7 +217,7 @@ def check_confidences(interactions: Interactions, config: TrainConfig) -> None:
         )
 
 
-def _row_arguments(view: Csr, other: SideFactors, objective: Objective, threads: int) -> dict[str, Any]:
+def row_arguments(view: Csr, other: SideFactors, objective: Objective, threads: int) -> dict[str, Any]:
     """What both row kernels are told of the data and the objective."""
     gram = None
     if objective.background > 0:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import math
+import sys
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -60,17 +60,29 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         _require(self.objective in ("explicit", "implicit"), "objective", "explicit or implicit", self.objective)
-        _require(_is_int(self.factors) and 1 <= self.factors <= MAX_FACTORS, "factors",
-                 f"a whole number from 1 to {MAX_FACTORS}", self.factors)
+        _require(
+            _is_int(self.factors) and 1 <= self.factors <= MAX_FACTORS,
+            "factors",
+            f"a whole number from 1 to {MAX_FACTORS}",
+            self.factors,
+        )
         _require(_is_int(self.sweeps) and self.sweeps >= 1, "sweeps", "a whole number, at least 1", self.sweeps)
         _require(_is_finite(self.reg) and self.reg > 0, "reg", "a number above 0", self.reg)
         _require(self.reg_scaling in ("count", "none"), "reg-scaling", "count or none", self.reg_scaling)
         _require(isinstance(self.biases, bool), "biases", "true or false", self.biases)
-        _require(not (self.biases and self.objective == "implicit"), "biases",
-                 "off for an implicit model: it has none", self.biases)
+        _require(
+            not (self.biases and self.objective == "implicit"),
+            "biases",
+            "off for an implicit model: it has none",
+            self.biases,
+        )
         _require(_is_finite(self.alpha) and self.alpha > 0, "alpha", "a number above 0", self.alpha)
-        _require(_is_finite(self.unobserved_weight) and self.unobserved_weight >= 0, "unobserved-weight",
-                 "a number, at least 0", self.unobserved_weight)
+        _require(
+            _is_finite(self.unobserved_weight) and self.unobserved_weight >= 0,
+            "unobserved-weight",
+            "a number, at least 0",
+            self.unobserved_weight,
+        )
         _require(_is_int(self.seed) and 0 <= self.seed < 2**63, "seed", "a whole number from 0 to 2^63 - 1", self.seed)
         _require(self.dtype in ("float32", "float64"), "dtype", "float32 or float64", self.dtype)
         _require(_is_finite(self.tol) and 0 <= self.tol < 1, "tol", "a number from 0 to below 1", self.tol)
@@ -85,8 +97,10 @@ class TrainConfig:
         known = {field.name for field in dataclasses.fields(cls)}
         unknown = sorted(set(values) - known)
         if unknown:
-            raise ModelFileError(f"the model's configuration has unknown options: {', '.join(unknown)[:200]}",
-                                 hint="a newer version of forgetcli may have written it")
+            raise ModelFileError(
+                f"the model's configuration has unknown options: {', '.join(unknown)[:200]}",
+                hint="a newer version of forgetcli may have written it",
+            )
         try:
             return cls(**values)
         except UsageError as error:
@@ -98,7 +112,8 @@ def _is_int(value: object) -> bool:
 
 
 def _is_finite(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    # A comparison, unlike math.isfinite, also takes integers that no float can hold.
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def _require(holds: bool, option: str, wanted: str, value: object) -> None:

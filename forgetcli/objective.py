@@ -2,7 +2,8 @@
 
 Both are instances of
 
-    Σ_Ω c (t − b_u − b_i − p_u·q_i)²  +  w0 Σ_not Ω (p_u·q_i)²  +  λ Σ_u s_u (|p_u|² + b_u²)  +  λ Σ_i s_i (|q_i|² + b_i²)
+    Σ_Ω c (t − b_u − b_i − p_u·q_i)²  +  w0 Σ_not Ω (p_u·q_i)²
+        +  λ Σ_u s_u (|p_u|² + b_u²)  +  λ Σ_i s_i (|q_i|² + b_i²)
 
 with a confidence c and a target t that are linear in the interaction's value:
 
@@ -47,17 +48,11 @@ class Objective:
     @classmethod
     def of(cls, config: TrainConfig, interactions: Interactions) -> Objective:
         """The objective that `config` asks for on these interactions."""
-        common = {"biases": config.biases, "reg": config.reg, "reg_by_count": config.reg_scaling == "count"}
+        by_count = config.reg_scaling == "count"
         if config.objective == "implicit":
-            return cls(
-                confidence=(config.alpha, 1.0),
-                target=(0.0, 1.0),
-                background=config.unobserved_weight,
-                global_mean=0.0,
-                **common,
-            )
+            return cls((config.alpha, 1.0), (0.0, 1.0), config.unobserved_weight, False, config.reg, by_count, 0.0)
         mean = interactions.mean_value()
-        return cls(confidence=(0.0, 1.0), target=(1.0, -mean), background=0.0, global_mean=mean, **common)
+        return cls((0.0, 1.0), (1.0, -mean), 0.0, config.biases, config.reg, by_count, mean)
 
     def row_scales(self, counts: NDArray[np.int64]) -> NDArray[np.float64]:
         """(n,) λ s of rows with these numbers of interactions."""

@@ -69,9 +69,7 @@ class ForgetRequest:
                 raise DataError("an id in the request is empty")
 
     @classmethod
-    def of(
-        cls, pairs: Iterable[tuple[object, object]] = (), users: object = (), items: object = ()
-    ) -> ForgetRequest:
+    def of(cls, pairs: Iterable[tuple[object, object]] = (), users: object = (), items: object = ()) -> ForgetRequest:
         """The request for (user, item) pairs, whole users and whole items, by their ids: whole numbers or strings."""
         listed = list(pairs)
         return cls(

@@ -6,8 +6,6 @@ training run in which the record was never there.
 
 from __future__ import annotations
 
-import hashlib
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,25 +14,12 @@ _BLOCK_ELEMENTS = 1 << 20
 """Normal variates made at a time: bounds the temporaries to some tens of megabytes."""
 
 
-def integer_keys(ids: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """(n,) keys of integer ids: the ids themselves, as bits."""
-    return ids.astype(np.int64).view(np.uint64)
-
-
-def text_keys(data: NDArray[np.uint8], offsets: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """(n,) keys of text ids: 8 bytes of BLAKE2b of each one's UTF-8, data[offsets[i]:offsets[i + 1]]."""
-    raw = data.tobytes()
-    digests = (
-        hashlib.blake2b(raw[begin:end], digest_size=8).digest()
-        for begin, end in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)
-    )
-    return np.frombuffer(b"".join(digests), dtype="<u8").astype(np.uint64)
-
-
 def starting_factors(
     keys: NDArray[np.uint64], rank: int, seed: int, dtype: type[np.floating]
 ) -> NDArray[np.float32] | NDArray[np.float64]:
     """(n, rank) factors, row i drawn from N(0, 1/rank) by a generator keyed with (seed, keys[i]).
+
+    keys: (n,) a hash of each row's id (`Vocabulary.keys`).
 
     A counter-based generator: draw j of a row is SplitMix64's output function (Steele, Lea & Flood 2014) of the
     row's state plus j golden ratios; pairs of draws become normal variates by Box & Muller's transform, in float64.

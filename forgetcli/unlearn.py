@@ -173,9 +173,7 @@ def _standing(interactions: Interactions, factors: Factors, objective: Objective
     return Standing(at.objective, at.relative)
 
 
-def _successor(
-    model: Model, factors: Factors, interactions: Interactions, steps: tuple[HistoryEntry, ...]
-) -> Model:
+def _successor(model: Model, factors: Factors, interactions: Interactions, steps: tuple[HistoryEntry, ...]) -> Model:
     """The model after forgetting. Its earlier history keeps its length, but not its figures: an objective or metric
     of that time depends on what is now forgotten."""
     past = tuple(HistoryEntry(entry.kind, None, {}) for entry in model.history)

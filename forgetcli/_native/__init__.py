@@ -2,6 +2,8 @@
 them meaning."""
 
 from forgetcli._native._kernels import (
+    apply_kept,
+    couple_rows,
     csr_column_counts,
     csr_entries_of_columns,
     csr_find,
@@ -28,6 +30,8 @@ from forgetcli._native._kernels import (
 )
 
 __all__ = [
+    "apply_kept",
+    "couple_rows",
     "csr_column_counts",
     "csr_entries_of_columns",
     "csr_find",

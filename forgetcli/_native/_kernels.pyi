@@ -37,10 +37,12 @@ def solve_rows(
     reg: float,
     reg_by_count: bool,
     rows: NDArray[np.int64] | None,
+    keep: bool,
     threads: int,
-) -> tuple[_Matrix, _Vector, NDArray[np.float64], int]:
-    """Each row's exact solution: factors (n, k), bias (n,), the rows' parts of the objective (n,), and the first row
-    that has no solution, or -1. What the arguments mean is said in rows.h."""
+) -> tuple[_Matrix, _Vector, NDArray[np.float64], _Matrix | None, int]:
+    """Each row's exact solution: factors (n, k), bias (n,), the rows' parts of the objective (n,), their Cholesky
+    factors if they are to be kept, and the first row that has no solution, or -1. What the arguments mean is said in
+    rows.h."""
 
 def row_gradients(
     *,
@@ -61,6 +63,31 @@ def row_gradients(
     threads: int,
 ) -> tuple[_Matrix, NDArray[np.float64]]:
     """Half the gradient by each row's parameters (n, k or k + 1) and the rows' parts of the objective (n,)."""
+
+def couple_rows(
+    *,
+    indptr: NDArray[np.int64],
+    indices: NDArray[np.int32],
+    values: NDArray[np.float32],
+    other: _Matrix,
+    other_bias: _Vector | None,
+    direction_gram: _Matrix | None,
+    with_bias: bool,
+    confidence: tuple[float, float],
+    target: tuple[float, float],
+    background: float,
+    factors: _Matrix,
+    bias: _Vector,
+    direction: _Matrix,
+    direction_bias: _Vector | None,
+    threads: int,
+) -> _Matrix:
+    """(n, k or k + 1): how the rows' half gradients change along a direction of the other side's parameters, to
+    first order. direction_gram is background · Σ (x δᵀ + δ xᵀ) over the other side's rows."""
+
+def apply_kept(kept: _Matrix, rhs: _Matrix, rank: int, threads: int) -> tuple[_Matrix, _Vector]:
+    """Each row's system, solved by its kept factor for another right-hand side (n, k or k + 1): factors (n, k) and
+    bias (n,)."""
 
 def gram(x: _Matrix, threads: int) -> _Matrix:
     """(k, k): Σ x xᵀ over the rows of x (n, k)."""
@@ -118,9 +145,7 @@ _Bytes = NDArray[np.uint8]
 def text_take(data: _Bytes, offsets: _Int64, positions: _Int64, threads: int) -> tuple[_Bytes, _Int64]:
     """(data, offsets) of the ids at these positions. Raises IndexError for one outside."""
 
-def text_find(
-    data: _Bytes, offsets: _Int64, query_data: _Bytes, query_offsets: _Int64, threads: int
-) -> _Int64:
+def text_find(data: _Bytes, offsets: _Int64, query_data: _Bytes, query_offsets: _Int64, threads: int) -> _Int64:
     """Each query's position in a sorted vocabulary, -1 where unknown."""
 
 def text_distinct(data: _Bytes, offsets: _Int64, threads: int) -> tuple[_Int64, _Int32]:

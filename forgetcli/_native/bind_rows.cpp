@@ -164,9 +164,11 @@ void for_rows(const RowObjective<T>& o, const RowList& rows, std::int64_t entry_
 template <typename T>
 class RowSolver {
   public:
-    RowSolver(const RowObjective<T>& objective, const RowList& rows, T* factors, T* bias, double* loss, int threads)
-        : o_(objective), kernels_(row_kernels<T>()), rows_(rows), factors_(factors), bias_(bias), loss_(loss),
-          threads_(threads), scratch_(threads, kernels_.scratch_size(objective.dimension())) {}
+    // `first` is where the first row's solution goes; each further one goes behind it.
+    RowSolver(const RowObjective<T>& objective, const RowList& rows, RowSolution<T> first, int threads)
+        : o_(objective), kernels_(row_kernels<T>()), rows_(rows), first_(first), threads_(threads),
+          kept_size_(kernels_.kept_size(objective.dimension())),
+          scratch_(threads, kernels_.scratch_size(objective.dimension())) {}
 
     // The first row in the list that has no solution, or -1.
     std::int64_t run() {
@@ -222,7 +224,8 @@ class RowSolver {
     }
 
     RowSolution<T> solution(std::int64_t i) const {
-        return {factors_ + i * o_.rank, bias_ + i, loss_ ? loss_ + i : nullptr};
+        return {first_.factors + i * o_.rank, first_.bias + i, first_.loss + i,
+                first_.kept ? first_.kept + i * kept_size_ : nullptr};
     }
 
     void record(std::int64_t i, bool solved) {
@@ -236,31 +239,31 @@ class RowSolver {
     const RowObjective<T>& o_;
     const RowKernels<T>& kernels_;
     RowList rows_;
-    T* factors_;
-    T* bias_;
-    double* loss_;
+    RowSolution<T> first_;
     int threads_;
+    std::int64_t kept_size_;
     ScratchPool<T> scratch_;
     std::atomic<std::int64_t> failed_{NONE};
 };
 
 template <typename T>
-std::tuple<Output<T, 2>, Output<T, 1>, Output<double, 1>, std::int64_t> solve_rows(
+std::tuple<Output<T, 2>, Output<T, 1>, Output<double, 1>, std::optional<Output<T, 2>>, std::int64_t> solve_rows(
     Input<std::int64_t, 1> indptr, Input<std::int32_t, 1> indices, Input<float, 1> values, Input<T, 2> other,
     std::optional<Input<T, 1>> other_bias, std::optional<Input<T, 2>> gram, bool with_bias, Pair confidence,
     Pair target, double background, double reg, bool reg_by_count, std::optional<Input<std::int64_t, 1>> rows,
-    int threads) {
+    bool keep, int threads) {
     const Arguments<T> arguments{indptr,    indices,    values, other,      other_bias, gram,
                                  with_bias, confidence, target, background, reg,        reg_by_count};
     const RowObjective<T> objective = arguments.checked();
     const RowList list = RowList::of(rows, arguments.n_rows());
-    T *factors, *bias;
-    double* loss;
-    auto factors_out = new_matrix<T>(list.count, objective.rank, &factors);
-    auto bias_out = new_vector<T>(list.count, &bias);
-    auto loss_out = new_vector<double>(list.count, &loss);
-    const std::int64_t failed = RowSolver<T>(objective, list, factors, bias, loss, threads).run();
-    return {factors_out, bias_out, loss_out, failed};
+    RowSolution<T> first{};
+    auto factors = new_matrix<T>(list.count, objective.rank, &first.factors);
+    auto bias = new_vector<T>(list.count, &first.bias);
+    auto loss = new_vector<double>(list.count, &first.loss);
+    std::optional<Output<T, 2>> kept;
+    if (keep) kept = new_matrix<T>(list.count, row_kernels<T>().kept_size(objective.dimension()), &first.kept);
+    const std::int64_t failed = RowSolver<T>(objective, list, first, threads).run();
+    return {factors, bias, loss, kept, failed};
 }
 
 template <typename T>
@@ -289,6 +292,66 @@ std::tuple<Output<T, 2>, Output<double, 1>> row_gradients(
                                   gradient + row * d, loss + row);
              });
     return {gradient_out, loss_out};
+}
+
+// The linearised half-sweep's product: what a direction of the other side's parameters adds to this side's half
+// gradient.
+template <typename T>
+Output<T, 2> couple_rows(Input<std::int64_t, 1> indptr, Input<std::int32_t, 1> indices, Input<float, 1> values,
+                         Input<T, 2> other, std::optional<Input<T, 1>> other_bias,
+                         std::optional<Input<T, 2>> direction_gram, bool with_bias, Pair confidence, Pair target,
+                         double background, Input<T, 2> factors, Input<T, 1> bias, Input<T, 2> direction,
+                         std::optional<Input<T, 1>> direction_bias, int threads) {
+    const Arguments<T> arguments{indptr,    indices,    values, other,      other_bias, direction_gram,
+                                 with_bias, confidence, target, background, 0.0,        false};
+    const RowObjective<T> o = arguments.checked();
+    const std::int64_t n_rows = arguments.n_rows();
+    require(static_cast<std::int64_t>(factors.shape(0)) == n_rows && static_cast<int>(factors.shape(1)) == o.rank,
+            "factors must be (rows, rank)");
+    require(static_cast<std::int64_t>(bias.shape(0)) == n_rows, "bias must be (rows,)");
+    require(direction.shape(0) == other.shape(0) && direction.shape(1) == other.shape(1),
+            "direction must have the shape of other");
+    require(!direction_bias || direction_bias->shape(0) == direction.shape(0),
+            "direction_bias must have a value for each row of direction");
+    const Direction<T> along{direction.data(), direction_bias ? direction_bias->data() : nullptr, o.n_other, o.gram};
+    const int d = o.dimension();
+    T* product;
+    auto out = new_matrix<T>(n_rows, d, &product);
+    const RowKernels<T>& kernels = row_kernels<T>();
+    ScratchPool<T> scratch(threads, kernels.scratch_size(d));
+    for_rows(o, RowList{nullptr, n_rows}, 16 * d, o.gram ? d * d : d, threads, [](std::int64_t) { return true; },
+             [&](std::int64_t row, int worker) {
+                 kernels.couple(o, along, row, factors.data() + row * o.rank, bias.data()[row], scratch.of(worker),
+                                product + row * d);
+             });
+    return out;
+}
+
+// Solves each row's system, by its kept factor, for a new right-hand side.
+template <typename T>
+std::tuple<Output<T, 2>, Output<T, 1>> apply_kept(Input<T, 2> kept, Input<T, 2> rhs, int rank, int threads) {
+    const std::int64_t n_rows = static_cast<std::int64_t>(rhs.shape(0));
+    const int d = static_cast<int>(rhs.shape(1));
+    require(rank >= 1 && rank <= 4096 && (d == rank || d == rank + 1), "rhs must have rank or rank + 1 columns");
+    const RowKernels<T>& kernels = row_kernels<T>();
+    const std::int64_t size = kernels.kept_size(d);
+    require(kept.shape(0) == rhs.shape(0) && static_cast<std::int64_t>(kept.shape(1)) == size,
+            "kept must be what solve_rows kept, for the same instruction set");
+    T *factors, *bias;
+    auto factors_out = new_matrix<T>(n_rows, rank, &factors);
+    auto bias_out = new_vector<T>(n_rows, &bias);
+    ScratchPool<T> scratch(threads, kernels.scratch_size(d) + d);
+    const std::int64_t rows_a_task = std::max<std::int64_t>(1, (1 << 20) / size);
+    parallel_for((n_rows + rows_a_task - 1) / rows_a_task, threads, [&](std::int64_t t, int worker) {
+        T* solution = scratch.of(worker) + kernels.scratch_size(d);
+        const std::int64_t end = std::min(n_rows, (t + 1) * rows_a_task);
+        for (std::int64_t row = t * rows_a_task; row < end; ++row) {
+            kernels.apply_kept(kept.data() + row * size, d, rhs.data() + row * d, scratch.of(worker), solution);
+            std::copy(solution, solution + rank, factors + row * rank);
+            bias[row] = d > rank ? solution[rank] : T(0);
+        }
+    });
+    return {factors_out, bias_out};
 }
 
 template <typename T>
@@ -323,10 +386,15 @@ void bind(nb::module_& m) {
     using namespace nb::literals;
     m.def("solve_rows", &solve_rows<T>, nb::kw_only(), "indptr"_a, "indices"_a, "values"_a, "other"_a.noconvert(),
           "other_bias"_a.none(), "gram"_a.none(), "with_bias"_a, "confidence"_a, "target"_a, "background"_a, "reg"_a,
-          "reg_by_count"_a, "rows"_a.none(), "threads"_a);
+          "reg_by_count"_a, "rows"_a.none(), "keep"_a, "threads"_a);
     m.def("row_gradients", &row_gradients<T>, nb::kw_only(), "indptr"_a, "indices"_a, "values"_a,
           "other"_a.noconvert(), "other_bias"_a.none(), "gram"_a.none(), "with_bias"_a, "confidence"_a, "target"_a,
           "background"_a, "reg"_a, "reg_by_count"_a, "factors"_a.noconvert(), "bias"_a.noconvert(), "threads"_a);
+    m.def("couple_rows", &couple_rows<T>, nb::kw_only(), "indptr"_a, "indices"_a, "values"_a, "other"_a.noconvert(),
+          "other_bias"_a.none(), "direction_gram"_a.none(), "with_bias"_a, "confidence"_a, "target"_a, "background"_a,
+          "factors"_a.noconvert(), "bias"_a.noconvert(), "direction"_a.noconvert(), "direction_bias"_a.none(),
+          "threads"_a);
+    m.def("apply_kept", &apply_kept<T>, "kept"_a.noconvert(), "rhs"_a.noconvert(), "rank"_a, "threads"_a);
     m.def("gram", &gram<T>, "x"_a.noconvert(), "threads"_a);
 }
 

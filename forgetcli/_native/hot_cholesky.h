@@ -9,11 +9,13 @@ namespace {
 
 // A (d × d) symmetric system, cut where the last whole vector ends, with d = full + tail:
 //
-//     matrix  (full, full)         upper triangle, by whole vectors
-//     lower   (tail + 1, stride)   the remaining rows, each of d columns, and the right-hand side below them
+//     matrix  (full, full)      upper triangle, by whole vectors
+//     lower   (tail, stride)    the remaining rows, each of d columns
 //
 // So the remainder costs `tail` rows instead of a whole vector column, and its rows are right-hand sides to the
-// factorisation of the rest.
+// factorisation of the rest. Once factored, the system is RᵀR: `matrix` holds R's rows, `lower` the columns of R that
+// belong to the remainder, with the factor of the remainder's own corner in its last `tail` columns. `pivots` are the
+// inverses of R's diagonal.
 struct Shape {
     int d, full, tail, stride;
 };
@@ -57,75 +59,107 @@ FORGETCLI_INLINE T dot_rows(const T* x, const T* y, int from, int to) {
     return sum_lanes<T>(sum);
 }
 
-// Turns rows [begin, end) of the matrix into rows of the factor R (matrix = Rᵀ R), and the same columns of the lower
-// rows into R⁻ᵀ lowerᵀ. Elements left of the diagonal in its vector become 0. pivots[i] = 1 / R_ii.
+// R's rows where they were computed: whole rows of the square matrix.
 template <typename T>
-bool factor_panel(const Shape& s, int begin, int end, T* matrix, T* lower, const T* diagonal, T* pivots) {
+struct SquareRows {
+    T* memory;
+    int full;
+    FORGETCLI_INLINE T* operator()(int i) const { return memory + i * static_cast<std::int64_t>(full); }
+};
+
+// R's rows where they are kept: each from the vector that holds its diagonal on. The pointer is to column 0, which is
+// not stored; only columns from that vector on may be used.
+template <typename T>
+struct PackedRows {
+    T* memory;
+    int full;
+    FORGETCLI_INLINE T* operator()(int i) const {
+        constexpr int L = LANES<T>;
+        const std::int64_t band = i / L, start = band * L;
+        return memory + band * L * full - L * L * band * (band - 1) / 2 + (i - start) * (full - start) - start;
+    }
+    static std::int64_t size(int full) {
+        constexpr int L = LANES<T>;
+        const std::int64_t bands = full / L;
+        return L * L * bands * (bands + 1) / 2;
+    }
+};
+
+// One step of forward substitution on y, whose elements before i are done: y_i, and its part in the later ones.
+// Elements of `row` left of its diagonal are 0 in its vector.
+template <typename T>
+FORGETCLI_INLINE void forward_step(T* y, int i, T pivot, const T* row, int full) {
+    const T solved = y[i] * pivot;
+    subtract_row(y, solved, row, i / LANES<T> * LANES<T>, full);
+    y[i] = solved;
+}
+
+// Turns rows [begin, end) of the matrix into rows of R, and the same columns of the lower rows (the remainder's and
+// any right-hand sides below them) into R⁻ᵀ lowerᵀ.
+template <typename T>
+bool factor_panel(const Shape& s, int begin, int end, T* matrix, T* lower, int lower_rows, const T* diagonal,
+                  T* pivots) {
     constexpr int L = LANES<T>;
+    const SquareRows<T> rows{matrix, s.full};
     for (int i = begin; i < end; ++i) {
-        T* row = matrix + i * static_cast<std::int64_t>(s.full);
+        T* row = rows(i);
         if (!usable(row[i], diagonal[i])) return false;
         const T inverse = inverse_root(row[i]);
         pivots[i] = inverse;
         const int first = i / L * L;
         for (int j = first; j < i; ++j) row[j] = 0;
         for (int j = first; j < s.full; j += L) store<T>(row + j, inverse * load<T>(row + j));
-        for (int q = i + 1; q < end; ++q) {
-            subtract_row(matrix + q * static_cast<std::int64_t>(s.full), row[q], row, q / L * L, s.full);
-        }
-        for (int t = 0; t <= s.tail; ++t) {
-            T* extra = lower + t * s.stride;
-            const T solved = extra[i] * inverse;
-            subtract_row(extra, solved, row, first, s.full);
-            extra[i] = solved;
-        }
+        for (int q = i + 1; q < end; ++q) subtract_row(rows(q), row[q], row, q / L * L, s.full);
+        for (int t = 0; t < lower_rows; ++t) forward_step(lower + t * s.stride, i, inverse, row, s.full);
     }
     return true;
 }
 
-// Solves the (tail × tail) system that is left of the lower rows once the rest is eliminated; x has s.tail elements.
+// Factors what is left of the remainder's rows once the rest is eliminated, in place.
 template <typename T>
-bool solve_corner(const Shape& s, const T* lower, const T* diagonal, T* x) {
-    T corner[LANES<T>][LANES<T>];
-    const T* rhs = lower + s.tail * s.stride;
+bool factor_corner(const Shape& s, T* lower, const T* diagonal, T* pivots) {
     for (int i = 0; i < s.tail; ++i) {
-        const T* row = lower + i * s.stride;
+        T* row = lower + i * s.stride;
         for (int j = 0; j <= i; ++j) {
-            corner[i][j] = row[s.full + j] - dot_rows(row, lower + j * s.stride, 0, s.full);
-        }
-        x[i] = rhs[s.full + i] - dot_rows(row, rhs, 0, s.full);
-    }
-    for (int i = 0; i < s.tail; ++i) {
-        for (int j = 0; j <= i; ++j) {
-            T sum = corner[i][j];
-            for (int p = 0; p < j; ++p) sum -= corner[i][p] * corner[j][p];
+            const T* other = lower + j * s.stride;
+            T sum = row[s.full + j] - dot_rows(row, other, 0, s.full);
+            for (int p = 0; p < j; ++p) sum -= row[s.full + p] * other[s.full + p];
             if (i == j) {
                 if (!usable(sum, diagonal[s.full + i])) return false;
-                corner[i][i] = inverse_root(sum);
+                pivots[s.full + i] = inverse_root(sum);
             } else {
-                corner[i][j] = sum * corner[j][j];
+                row[s.full + j] = sum * pivots[s.full + j];
             }
         }
-        for (int p = 0; p < i; ++p) x[i] -= corner[i][p] * x[p];
-        x[i] *= corner[i][i];
-    }
-    for (int i = s.tail - 1; i >= 0; --i) {
-        for (int p = i + 1; p < s.tail; ++p) x[i] -= corner[p][i] * x[p];
-        x[i] *= corner[i][i];
     }
     return true;
 }
 
-// x[0, full) from R x = y, y being the first `full` elements of x on entry.
+// Factors the system in place and takes the right-hand side, in row `tail` of `lower`, through the forward
+// substitution of the matrix. `diagonal` and `pivots` have `stride` elements. False: singular, or not finite.
 template <typename T>
-void substitute_back(const Shape& s, const T* matrix, const T* pivots, T* x) {
+bool factor_system(const Shape& s, T* matrix, T* lower, T* diagonal, T* pivots) {
+    for (int i = 0; i < s.full; ++i) diagonal[i] = matrix[i * (static_cast<std::int64_t>(s.full) + 1)];
+    for (int i = 0; i < s.tail; ++i) diagonal[s.full + i] = lower[i * s.stride + s.full + i];
+    NoPrefetch none;
+    for (int begin = 0; begin < s.full; begin += PANEL) {
+        const int end = begin + PANEL < s.full ? begin + PANEL : s.full;
+        if (!factor_panel(s, begin, end, matrix, lower, s.tail + 1, diagonal, pivots)) return false;
+        const T* panel = matrix + begin * static_cast<std::int64_t>(s.full) + end;
+        symmetric_update<T, true>(end - begin, s.full - end, panel, s.full, panel, s.full,
+                                  matrix + end * (static_cast<std::int64_t>(s.full) + 1), s.full, none);
+    }
+    return factor_corner(s, lower, diagonal, pivots);
+}
+
+// x[0, full) from R x = y, y being x's own elements on entry.
+template <typename T, typename Rows>
+void substitute_back(const Shape& s, const Rows& rows, const T* pivots, T* x) {
     for (int end = s.full; end > 0;) {
         const int begin = (end - 1) / PANEL * PANEL;
-        for (int i = begin; i < end; ++i) {
-            x[i] -= dot_rows(matrix + i * static_cast<std::int64_t>(s.full), x, end, s.full);
-        }
+        for (int i = begin; i < end; ++i) x[i] -= dot_rows<T>(rows(i), x, end, s.full);
         for (int i = end - 1; i >= begin; --i) {
-            const T* row = matrix + i * static_cast<std::int64_t>(s.full);
+            const T* row = rows(i);
             T sum = x[i];
             for (int j = i + 1; j < end; ++j) sum -= row[j] * x[j];
             x[i] = sum * pivots[i];
@@ -134,30 +168,57 @@ void substitute_back(const Shape& s, const T* matrix, const T* pivots, T* x) {
     }
 }
 
-// Solves the system in place; `work` has 3 · stride elements, x gets d. False: singular, or not finite.
-template <typename T>
-bool solve_system(const Shape& s, T* matrix, T* lower, T* work, T* x) {
-    T* diagonal = work;
-    T* pivots = work + s.stride;
-    for (int i = 0; i < s.full; ++i) diagonal[i] = matrix[i * (static_cast<std::int64_t>(s.full) + 1)];
-    for (int i = 0; i < s.tail; ++i) diagonal[s.full + i] = lower[i * s.stride + s.full + i];
-
-    NoPrefetch none;
-    for (int begin = 0; begin < s.full; begin += PANEL) {
-        const int end = begin + PANEL < s.full ? begin + PANEL : s.full;
-        if (!factor_panel(s, begin, end, matrix, lower, diagonal, pivots)) return false;
-        const T* panel = matrix + begin * static_cast<std::int64_t>(s.full) + end;
-        symmetric_update<T, true>(end - begin, s.full - end, panel, s.full, panel, s.full,
-                                  matrix + end * (static_cast<std::int64_t>(s.full) + 1), s.full, none);
+// Solves a factored system; x holds the right-hand side, taken through the matrix's forward substitution (its first
+// `full` elements), on entry, and the solution's d elements on return. False: not finite.
+template <typename T, typename Rows>
+bool solve_factored(const Shape& s, const Rows& rows, const T* lower, const T* pivots, T* x) {
+    T* corner = x + s.full;
+    for (int i = 0; i < s.tail; ++i) {
+        const T* row = lower + i * s.stride;
+        T sum = corner[i] - dot_rows<T>(row, x, 0, s.full);
+        for (int p = 0; p < i; ++p) sum -= row[s.full + p] * corner[p];
+        corner[i] = sum * pivots[s.full + i];
     }
-    if (!solve_corner(s, lower, diagonal, x + s.full)) return false;
-    const T* rhs = lower + s.tail * s.stride;
-    for (int j = 0; j < s.full; ++j) x[j] = rhs[j];
-    for (int t = 0; t < s.tail; ++t) subtract_row(x, x[s.full + t], lower + t * s.stride, 0, s.full);
-    substitute_back(s, matrix, pivots, x);
+    for (int i = s.tail - 1; i >= 0; --i) {
+        for (int p = i + 1; p < s.tail; ++p) corner[i] -= lower[p * s.stride + s.full + i] * corner[p];
+        corner[i] *= pivots[s.full + i];
+    }
+    for (int t = 0; t < s.tail; ++t) subtract_row(x, corner[t], lower + t * s.stride, 0, s.full);
+    substitute_back(s, rows, pivots, x);
     T finite = 0;
     for (int j = 0; j < s.d; ++j) finite += T(0) * x[j];
     return finite == T(0);
 }
+
+// A factor as it is kept for later right-hand sides: R's rows, the remainder's, the pivots.
+template <typename T>
+struct KeptFactor {
+    T* memory;
+    Shape s;
+
+    static std::int64_t size(const Shape& s) {
+        return PackedRows<T>::size(s.full) + (s.tail + 1) * static_cast<std::int64_t>(s.stride);
+    }
+    PackedRows<T> rows() const { return {memory, s.full}; }
+    T* lower() const { return memory + PackedRows<T>::size(s.full); }
+    T* pivots() const { return lower() + s.tail * s.stride; }
+
+    void keep(const T* matrix, const T* from_lower, const T* from_pivots) const {
+        const SquareRows<const T> square{matrix, s.full};
+        for (int i = 0; i < s.full; ++i) {
+            const T* from = square(i);
+            T* to = rows()(i);
+            for (int j = i / LANES<T> * LANES<T>; j < s.full; j += LANES<T>) store<T>(to + j, load<T>(from + j));
+        }
+        for (int j = 0; j < s.tail * s.stride; ++j) lower()[j] = from_lower[j];
+        for (int j = 0; j < s.d; ++j) pivots()[j] = from_pivots[j];
+    }
+
+    // x (stride elements): the right-hand side on entry, the solution on return.
+    bool solve(T* x) const {
+        for (int i = 0; i < s.full; ++i) forward_step<T>(x, i, pivots()[i], rows()(i), s.full);
+        return solve_factored(s, rows(), lower(), pivots(), x);
+    }
+};
 
 }  // namespace

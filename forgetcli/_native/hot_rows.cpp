@@ -1,212 +1,9 @@
 // The row kernels of rows.h for one instruction set.
-#include "hot_cholesky.h"
-#include "rows.h"
+#include "hot_system.h"
 
 namespace forgetcli {
 namespace FORGETCLI_VARIANT {
 namespace {
-
-// One block of gathered entries stays in the first-level cache.
-constexpr int BLOCK_BYTES = 32 * 1024;
-constexpr int MIN_BLOCK = 16, MAX_BLOCK = 256;
-
-template <typename T>
-FORGETCLI_INLINE int block_entries(const Shape& s) {
-    const int fits = BLOCK_BYTES / static_cast<int>(s.stride * sizeof(T));
-    return fits < MIN_BLOCK ? MIN_BLOCK : fits > MAX_BLOCK ? MAX_BLOCK : fits;
-}
-
-// A thread's memory, cut from one piece.
-template <typename T>
-struct Scratch {
-    T* gathered;    // (block, stride): x_e
-    T* weighted;    // (block, stride): w_e x_e, where the weights are not all 1
-    T* slopes;      // (block,): w_e t_e + background t_e, what the right-hand side takes of x_e
-    T* system;      // one partial
-    T* rhs;         // (stride,)
-    T* work;        // (3 · stride,)
-    T* x;           // (stride,)
-
-    Scratch(T* memory, const Shape& s) {
-        const std::int64_t block = block_entries<T>(s) * static_cast<std::int64_t>(s.stride);
-        gathered = memory;
-        weighted = gathered + block;
-        slopes = weighted + block;
-        rhs = slopes + MAX_BLOCK;
-        work = rhs + s.stride;
-        x = work + 3 * s.stride;
-        system = x + s.stride;
-    }
-};
-
-template <typename T>
-std::int64_t partial_elements(const Shape& s) {
-    return s.full * static_cast<std::int64_t>(s.full) + (s.tail + 1) * static_cast<std::int64_t>(s.stride) + LANES<T>;
-}
-
-template <typename T>
-std::int64_t partial_size(int dimension) {
-    return partial_elements<T>(shape_of<T>(dimension));
-}
-
-template <typename T>
-std::int64_t scratch_size(int dimension) {
-    const Shape s = shape_of<T>(dimension);
-    return 2 * block_entries<T>(s) * static_cast<std::int64_t>(s.stride) + MAX_BLOCK + 5 * s.stride +
-           partial_elements<T>(s);
-}
-
-// The parts of a partial: the system of hot_cholesky.h and Σ c t², in two pieces that keep a double's digits.
-template <typename T>
-struct Partial {
-    T* matrix;
-    T* lower;
-    T* constant;
-
-    Partial(T* memory, const Shape& s)
-        : matrix(memory),
-          lower(matrix + s.full * static_cast<std::int64_t>(s.full)),
-          constant(lower + (s.tail + 1) * s.stride) {}
-
-    T* rhs(const Shape& s) const { return lower + s.tail * s.stride; }
-    double read_constant() const { return double(constant[0]) + double(constant[1]); }
-    void write_constant(double value) const {
-        constant[0] = T(value);
-        constant[1] = T(value - double(T(value)));
-    }
-};
-
-template <typename T>
-FORGETCLI_INLINE bool unit_weights(const RowObjective<T>& o) {
-    return o.confidence_slope == T(0) && o.confidence_offset - o.background == T(1);
-}
-
-// Brings the other side's rows of the coming entries into the cache, a few between one tile and the next.
-template <typename T>
-struct EntryPrefetch {
-    const RowObjective<T>& o;
-    std::int64_t next, end;
-    int stride;
-
-    EntryPrefetch(const RowObjective<T>& objective, std::int64_t begin, std::int64_t count, int tiles)
-        : o(objective), next(begin), end(begin + count < o.nnz ? begin + count : o.nnz) {
-        stride = static_cast<int>((count + tiles - 1) / tiles);
-        if (!o.indices) end = next;
-    }
-
-    FORGETCLI_INLINE void step() {
-        const std::int64_t until = next + stride < end ? next + stride : end;
-        for (; next < until; ++next) {
-            const char* x = reinterpret_cast<const char*>(o.other + o.indices[next] * static_cast<std::int64_t>(o.rank));
-            for (int byte = 0; byte < static_cast<int>(o.rank * sizeof(T)); byte += 64) FORGETCLI_PREFETCH(x + byte);
-        }
-    }
-};
-
-// Copies x_e into `out` (stride elements): factors, the constant, then whatever; nothing is read past the factors'
-// end.
-template <typename T>
-FORGETCLI_INLINE void gather_entry(const RowObjective<T>& o, std::int64_t index, T* out) {
-    constexpr int L = LANES<T>;
-    const std::int64_t at = index * o.rank;
-    const T* x = o.other + at;
-    const int whole = o.rank / L * L;
-    for (int j = 0; j < whole; j += L) store<T>(out + j, load<T>(x + j));
-    if (whole < o.rank) {
-        if (at + whole + L <= o.n_other * o.rank) {
-            store<T>(out + whole, load<T>(x + whole));
-        } else {
-            for (int j = whole; j < o.rank; ++j) out[j] = x[j];
-        }
-    }
-    if (o.with_bias) out[o.rank] = T(1);
-}
-
-// Entry e as the equations see it: weight w, and what the right-hand side takes of x.
-template <typename T>
-struct Terms {
-    T confidence, target, weight, slope;
-
-    FORGETCLI_INLINE Terms(const RowObjective<T>& o, std::int64_t e, std::int64_t index) {
-        const T value = o.values ? T(o.values[e]) : T(0);
-        confidence = o.confidence_slope * value + o.confidence_offset;
-        target = o.target_slope * value + o.target_offset - (o.other_bias ? o.other_bias[index] : T(0));
-        weight = confidence - o.background;
-        slope = confidence * target;
-    }
-};
-
-// Gathers the entries [begin, begin + n) and returns Σ c t².
-template <typename T>
-FORGETCLI_INLINE double gather_block(const RowObjective<T>& o, const Shape& s, std::int64_t begin, int n, bool unit,
-                                     const Scratch<T>& scratch) {
-    double constant = 0;
-    for (int e = 0; e < n; ++e) {
-        const std::int64_t index = o.indices ? o.indices[begin + e] : begin + e;
-        const Terms<T> terms(o, begin + e, index);
-        T* x = scratch.gathered + e * s.stride;
-        gather_entry(o, index, x);
-        if (!unit) {
-            T* wx = scratch.weighted + e * s.stride;
-            for (int j = 0; j < s.stride; j += LANES<T>) store<T>(wx + j, terms.weight * load<T>(x + j));
-        }
-        scratch.slopes[e] = terms.slope;
-        constant += double(terms.slope) * double(terms.target);
-    }
-    return constant;
-}
-
-template <typename T>
-void accumulate_block(const RowObjective<T>& o, const Shape& s, int n, bool unit, std::int64_t next,
-                      const Scratch<T>& scratch, const Partial<T>& partial) {
-    const T* a = unit ? scratch.gathered : scratch.weighted;
-    const T* b = scratch.gathered;
-    const int tiles = (s.full / (2 * LANES<T>) + 1) * (s.full / (2 * TILE_ROWS<2>)) + 1;
-    EntryPrefetch<T> prefetch(o, next, n, tiles);
-    symmetric_update<T, false>(n, s.full, a, s.stride, b, s.stride, partial.matrix, s.full, prefetch);
-    if (s.tail) full_update(n, s.tail, s.stride, a + s.full, s.stride, b, s.stride, partial.lower, s.stride, prefetch);
-    full_update(n, 1, s.stride, scratch.slopes, 1, b, s.stride, partial.rhs(s), s.stride, prefetch);
-}
-
-template <typename T>
-void accumulate(const RowObjective<T>& o, std::int64_t begin, std::int64_t end, T* memory, T* out) {
-    const Shape s = shape_of<T>(o.dimension());
-    const Scratch<T> scratch(memory, s);
-    const Partial<T> partial(out, s);
-    const bool unit = unit_weights(o);
-    const std::int64_t size = partial_elements<T>(s);
-    for (std::int64_t j = 0; j + LANES<T> <= size; j += LANES<T>) store<T>(out + j, zero<T>());
-    for (std::int64_t j = size / LANES<T> * LANES<T>; j < size; ++j) out[j] = 0;
-
-    double constant = 0;
-    const int block = block_entries<T>(s);
-    for (std::int64_t at = begin; at < end; at += block) {
-        const int n = static_cast<int>(end - at < block ? end - at : block);
-        constant += gather_block(o, s, at, n, unit, scratch);
-        accumulate_block(o, s, n, unit, at + n, scratch, partial);
-    }
-    partial.write_constant(constant);
-}
-
-// Adds background · Σ x xᵀ and the ridge to a row's system.
-template <typename T>
-void complete_system(const RowObjective<T>& o, const Shape& s, std::int64_t entries, const Partial<T>& system) {
-    const T ridge = T(o.reg * (o.reg_by_count ? double(entries) : 1.0));
-    for (int i = 0; i < s.full; ++i) {
-        T* row = system.matrix + i * static_cast<std::int64_t>(s.full);
-        if (o.gram) {
-            for (int j = i; j < s.full; ++j) row[j] += o.gram[i * static_cast<std::int64_t>(o.rank) + j];
-        }
-        row[i] += ridge;
-    }
-    for (int i = 0; i < s.tail; ++i) {
-        T* row = system.lower + i * s.stride;
-        if (o.gram) {
-            for (int j = 0; j < s.d; ++j) row[j] += o.gram[(s.full + i) * static_cast<std::int64_t>(o.rank) + j];
-        }
-        row[s.full + i] += ridge;
-    }
-}
 
 template <typename T>
 void write_solution(const RowObjective<T>& o, const T* x, RowSolution<T> out) {
@@ -220,8 +17,13 @@ bool finish_row(const RowObjective<T>& o, const Shape& s, std::int64_t entries, 
                 RowSolution<T> out) {
     const Partial<T> system(scratch.system, s);
     complete_system(o, s, entries, system);
-    for (int j = 0; j < s.d; ++j) scratch.rhs[j] = system.rhs(s)[j];
-    if (!solve_system(s, system.matrix, system.lower, scratch.work, scratch.x)) return false;
+    T* rhs = system.rhs(s);
+    T* pivots = scratch.work + s.stride;
+    for (int j = 0; j < s.d; ++j) scratch.rhs[j] = rhs[j];
+    if (!factor_system(s, system.matrix, system.lower, scratch.work, pivots)) return false;
+    if (out.kept) KeptFactor<T>{out.kept, s}.keep(system.matrix, system.lower, pivots);
+    for (int j = 0; j < s.stride; ++j) scratch.x[j] = rhs[j];
+    if (!solve_factored(s, SquareRows<T>{system.matrix, s.full}, system.lower, pivots, scratch.x)) return false;
     write_solution(o, scratch.x, out);
     if (out.loss) {
         double product = 0;
@@ -237,6 +39,10 @@ bool solve_empty(const RowObjective<T>& o, RowSolution<T> out) {
     for (int j = 0; j < o.rank; ++j) out.factors[j] = 0;
     if (out.bias) *out.bias = 0;
     if (out.loss) *out.loss = 0;
+    if (out.kept) {
+        const std::int64_t size = KeptFactor<T>::size(shape_of<T>(o.dimension()));
+        for (std::int64_t j = 0; j < size; ++j) out.kept[j] = 0;
+    }
     return true;
 }
 
@@ -333,10 +139,77 @@ void gram(const T* x, std::int64_t n, int rank, T* memory, T* out) {
     }
 }
 
+// total += Σ_e over a gathered block of w_e (ψ·δ_e) x_e + s_e δ_e, where δ_e is the direction at entry e, ψ the row's
+// own factors with a constant 1, and s_e = w_e (x_e·p) − c_e t_e.
+template <typename T>
+void couple_block(const RowObjective<T>& o, const Direction<T>& direction, const Shape& s, std::int64_t begin, int n,
+                  const T* p, const Scratch<T>& scratch, T* total) {
+    T* delta = scratch.weighted;
+    T* sums = scratch.work;
+    for (int j = 0; j < s.stride; ++j) sums[j] = delta[j] = 0;
+    for (int e = 0; e < n; ++e) {
+        const std::int64_t index = o.indices[begin + e];
+        const Terms<T> terms(o, begin + e, index);
+        const T* x = scratch.gathered + e * s.stride;
+        copy_row(direction.factors, direction.count, o.rank, index, delta);
+        for (int j = o.rank; j < s.stride; ++j) delta[j] = 0;
+        const T slope = terms.weight * dot_rows(x, p, 0, s.stride) - terms.slope;
+        const T along = dot_rows<T>(delta, p, 0, s.stride) + (direction.bias ? direction.bias[index] : T(0));
+        subtract_row(sums, -terms.weight * along, x, 0, s.stride);
+        subtract_row<T>(sums, -slope, delta, 0, s.stride);
+    }
+    for (int j = 0; j < s.d; ++j) total[j] += sums[j];
+}
+
+template <typename T>
+void couple(const RowObjective<T>& o, const Direction<T>& direction, std::int64_t row, const T* factors, T bias,
+            T* memory, T* out) {
+    const Shape s = shape_of<T>(o.dimension());
+    const Scratch<T> scratch(memory, s);
+    T* p = scratch.x;
+    T* total = scratch.rhs;
+    for (int j = 0; j < s.stride; ++j) p[j] = total[j] = 0;
+    for (int j = 0; j < o.rank; ++j) p[j] = factors[j];
+    if (o.with_bias) p[o.rank] = bias;
+
+    const std::int64_t begin = o.indptr[row], end = o.indptr[row + 1];
+    const int block = block_entries<T>(s);
+    for (int j = 0; j < block * s.stride; ++j) scratch.gathered[j] = 0;
+    for (std::int64_t at = begin; at < end; at += block) {
+        const int n = static_cast<int>(end - at < block ? end - at : block);
+        gather_block(o, s, at, n, true, scratch);
+        couple_block(o, direction, s, at, n, p, scratch, total);
+    }
+    for (int i = 0; i < s.d; ++i) {
+        T dense = 0;
+        if (direction.gram) {
+            for (int j = 0; j < o.rank; ++j) dense += direction.gram[i * static_cast<std::int64_t>(o.rank) + j] * p[j];
+        }
+        out[i] = total[i] + dense;
+    }
+}
+
+template <typename T>
+std::int64_t kept_size(int dimension) {
+    return KeptFactor<T>::size(shape_of<T>(dimension));
+}
+
+template <typename T>
+bool apply_kept(const T* kept, int dimension, const T* rhs, T* memory, T* out) {
+    const Shape s = shape_of<T>(dimension);
+    T* x = Scratch<T>(memory, s).x;
+    for (int j = 0; j < s.d; ++j) x[j] = rhs[j];
+    for (int j = s.d; j < s.stride; ++j) x[j] = 0;
+    if (!KeptFactor<T>{const_cast<T*>(kept), s}.solve(x)) return false;
+    for (int j = 0; j < s.d; ++j) out[j] = x[j];
+    return true;
+}
+
 template <typename T>
 const RowKernels<T>& kernels() {
-    static const RowKernels<T> table{scratch_size<T>, partial_size<T>, accumulate<T>, solve_partials<T>,
-                                     solve<T>,        gradient<T>,     gram<T>};
+    static const RowKernels<T> table{scratch_size<T>,   partial_size<T>, kept_size<T>, accumulate<T>,
+                                     solve_partials<T>, solve<T>,        gradient<T>,  couple<T>,
+                                     apply_kept<T>,     gram<T>};
     return table;
 }
 

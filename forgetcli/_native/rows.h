@@ -35,12 +35,22 @@ struct RowObjective {
     int dimension() const { return rank + (with_bias ? 1 : 0); }
 };
 
-// Where a solved row goes. `loss` gets the row's part of the objective at the solution.
+// Where a solved row goes. `loss` gets the row's part of the objective at the solution, `kept` the Cholesky factor.
 template <typename T>
 struct RowSolution {
     T* factors;    // (rank,)
     T* bias;       // scalar, or null
     double* loss;  // scalar, or null
+    T* kept;       // (kept_size,), or null
+};
+
+// A small change of the other side's parameters, for the linearised half-sweep.
+template <typename T>
+struct Direction {
+    const T* factors;  // (count, rank)
+    const T* bias;     // (count,) or null
+    std::int64_t count;
+    const T* gram;  // background · Σ_all (x δᵀ + δ xᵀ), (rank, rank), or null where the background is 0
 };
 
 // The hot loops of one instruction set.
@@ -49,6 +59,7 @@ struct RowKernels {
     // Elements of scratch memory that one thread needs for rows of this dimension, and that `accumulate` fills.
     std::int64_t (*scratch_size)(int dimension);
     std::int64_t (*partial_size)(int dimension);
+    std::int64_t (*kept_size)(int dimension);
 
     // Normal equations of a part of one row: entries [begin, end), written to partial[0, partial_size).
     void (*accumulate)(const RowObjective<T>&, std::int64_t begin, std::int64_t end, T* scratch, T* partial);
@@ -60,6 +71,12 @@ struct RowKernels {
     // Writes half the gradient at p (rank, then bias) and the row's part of the objective.
     void (*gradient)(const RowObjective<T>&, std::int64_t row, const T* factors, T bias, T* scratch, T* gradient,
                      double* loss);
+    // Writes the mixed second derivative's product with a direction (rank, then bias), halved: how the row's half
+    // gradient at p changes.
+    void (*couple)(const RowObjective<T>&, const Direction<T>&, std::int64_t row, const T* factors, T bias, T* scratch,
+                   T* out);
+    // Solves with a kept factor; rhs and out have `dimension` elements.
+    bool (*apply_kept)(const T* kept, int dimension, const T* rhs, T* scratch, T* out);
     // Σ x xᵀ over n contiguous rows of x (n, rank), into partial (rank, rank), the lower triangle mirrored.
     void (*gram)(const T* x, std::int64_t n, int rank, T* scratch, T* partial);
 };

@@ -1,0 +1,282 @@
+"""Files that are replaced whole or not at all, by one writer at a time (Linux and macOS)."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import BinaryIO, TypeAlias
+
+from forgetcli.errors import FileSystemError
+
+StrPath: TypeAlias = str | os.PathLike[str]
+
+TEMPORARY_SUFFIX = ".forgetcli-tmp"
+"""A target `model.npz` is written as `.model.npz.<random>.forgetcli-tmp` beside it."""
+
+_LOCK_PAUSES = (0.005, 0.01, 0.02, 0.05)
+"""Seconds between tries for a lock, the last one repeated: short enough that 20 waiting processes lose no time that
+a person would notice, long enough that waiting costs no processor."""
+
+_ACL = "system.posix_acl_access"
+
+_REASONS: dict[int, tuple[str, str | None]] = {
+    errno.ENOENT: ("no such file or directory", None),
+    errno.EACCES: ("permission denied", "check the permissions of the file and of its directory"),
+    errno.EPERM: ("not permitted", "check the owner and the attributes of the file and of its directory"),
+    errno.EROFS: ("the file system is read-only", "write to another directory"),
+    errno.ENOSPC: ("the disk is full", "free some space, or write to another disk"),
+    errno.EDQUOT: ("the disk quota is used up", "free some space, or write to another disk"),
+    errno.EFBIG: ("the file would be larger than is allowed", "raise the limit (ulimit -f), or use another disk"),
+    errno.EIO: ("the device reports an input/output error", "check the disk before trying again"),
+    errno.ENOLCK: ("this file system has no locks", "copy the file to a local disk and work there"),
+    errno.EOPNOTSUPP: ("this file system does not support that", "copy the file to a local disk and work there"),
+}
+
+
+@contextmanager
+def file_system_errors(path: StrPath, doing: str) -> Iterator[None]:
+    """Turns every OSError of its body into a FileSystemError that names the path.
+
+    doing: what was tried, for the message: "read", "write", "lock".
+    """
+    try:
+        yield
+    except OSError as error:
+        number = error.errno or 0
+        reason, hint = _REASONS.get(number, (os.strerror(number).lower() if number else str(error), None))
+        directory = os.path.dirname(os.path.realpath(path))
+        if number == errno.ENOENT and not os.path.isdir(directory):
+            hint = f"create the directory {directory} first"
+        raise FileSystemError(f"cannot {doing} {os.fspath(path)}: {reason}", hint) from error
+
+
+@contextmanager
+def atomic_write(path: StrPath) -> Iterator[BinaryIO]:
+    """A binary file to write to, whose content replaces `path` when the body ends, all of it or nothing.
+
+    When this returns, the new content has reached the disk under its name. When the body raises, or the process is
+    killed at any moment, `path` is what it was. On Linux the new file has no name until it is complete, so a killed
+    process leaves nothing; elsewhere, and between naming and renaming, it may leave one temporary, which the next
+    write to the same target removes.
+
+    A symbolic link stays, and the file it points to is replaced. Mode and access list are those of the replaced
+    file; so are owner and group where this process may set them (where it may not set the group, group rights are
+    dropped, since they would go to others). Other hard links keep the old content: see `hard_links`. A pipe or a
+    device is written to directly.
+
+    Raises FileSystemError, also for an OSError of the body; the body should do nothing but write.
+    """
+    with file_system_errors(path, "write"):
+        target = os.path.realpath(path)
+        old = _status(target)
+        if old is not None and stat.S_ISDIR(old.st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if old is not None and not stat.S_ISREG(old.st_mode):
+            with open(target, "wb") as stream:
+                yield stream
+        else:
+            with _replacing(target, old) as file:
+                yield file
+
+
+def check_writable(path: StrPath) -> None:
+    """Raises the FileSystemError that `atomic_write` would raise before its first byte; leaves no trace.
+
+    For asking before hours of work rather than after them.
+    """
+    with suppress(_Probed), atomic_write(path):
+        raise _Probed
+
+
+def hard_links(path: StrPath) -> int:
+    """How many other names the file has. After `atomic_write` they still hold the old content, and with it what was
+    to be forgotten; the caller has to say so.
+
+    0 where there is no such file. Raises FileSystemError.
+    """
+    with file_system_errors(path, "read"):
+        status = _status(os.path.realpath(path))
+        return 0 if status is None else status.st_nlink - 1
+
+
+@contextmanager
+def lock(path: StrPath, timeout: float | None = None) -> Iterator[None]:
+    """Keeps other processes that use `lock` from the file while the body reads it and replaces it.
+
+    The lock is on the file itself and ends with the process, however that ends; nothing is left behind. Replacing
+    the file by `atomic_write` hands the lock on to the next one waiting, so a body does that once, at its end.
+
+    timeout: seconds to wait for another process, at least 0; None waits for ever.
+
+    Raises FileSystemError when there is no such file, or it is still locked after the timeout.
+    """
+    with file_system_errors(path, "lock"):
+        descriptor = _locked(path, timeout)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+class _Probed(Exception):
+    """Ends the body of `check_writable`'s write."""
+
+
+@contextmanager
+def _replacing(target: str, old: os.stat_result | None) -> Iterator[BinaryIO]:
+    directory, name = os.path.split(target)
+    _remove_orphans(directory, name)
+    temporary = os.path.join(directory, f"{_temporary_prefix(name)}{os.urandom(8).hex()}{TEMPORARY_SUFFIX}")
+    try:
+        descriptor, is_named = _new_file(directory, temporary, mode=0o666 if old is None else 0o600)
+        with open(descriptor, "wb") as file:
+            yield file
+            file.flush()
+            if old is not None:
+                _keep_attributes(descriptor, target, old)
+            os.fsync(descriptor)
+            if not is_named:
+                _give_name(descriptor, temporary)
+            os.replace(temporary, target)
+            _sync_directory(directory)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+
+
+def _new_file(directory: str, temporary: str, mode: int) -> tuple[int, bool]:
+    """A new, locked file in the directory, open for writing, and whether it has the temporary's name already."""
+    if sys.platform == "linux" and os.path.exists("/proc/self/fd"):
+        # Where the file system has no unnamed files, or refuses for a reason that holds for named ones too.
+        with suppress(OSError):
+            descriptor = os.open(directory, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, mode)
+            _try_lock(descriptor)
+            return descriptor, False
+    while True:
+        descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, mode)
+        try:
+            # Another process may have taken the file for an orphan before it was locked.
+            if _try_lock(descriptor) and os.fstat(descriptor).st_nlink:
+                return descriptor, True
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP):
+                raise
+            return descriptor, True
+        os.close(descriptor)
+
+
+def _give_name(descriptor: int, temporary: str) -> None:
+    # Naming a directory makes Python call linkat, which alone follows the link in /proc.
+    os.link(f"/proc/self/fd/{descriptor}", temporary, src_dir_fd=descriptor, follow_symlinks=True)
+
+
+def _keep_attributes(descriptor: int, target: str, old: os.stat_result) -> None:
+    mode = stat.S_IMODE(old.st_mode) & 0o777
+    new = os.fstat(descriptor)
+    if (new.st_uid, new.st_gid) != (old.st_uid, old.st_gid):
+        try:
+            os.fchown(descriptor, old.st_uid, old.st_gid)
+        except PermissionError:
+            try:
+                os.fchown(descriptor, -1, old.st_gid)
+            except PermissionError:
+                mode &= ~0o070
+    if sys.platform == "linux":
+        with suppress(OSError):
+            os.setxattr(descriptor, _ACL, os.getxattr(target, _ACL))
+    os.fchmod(descriptor, mode)
+
+
+def _sync_directory(directory: str) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _temporary_prefix(name: str) -> str:
+    # A file name has at most 255 bytes; what is cut off here makes room for the rest of the temporary's name.
+    return f".{os.fsdecode(os.fsencode(name)[:200])}."
+
+
+def _remove_orphans(directory: str, name: str) -> None:
+    """Removes what killed processes left of this target. Whoever still writes one holds its lock."""
+    prefix = _temporary_prefix(name)
+    for entry in os.listdir(directory):
+        if entry.startswith(prefix) and entry.endswith(TEMPORARY_SUFFIX):
+            # Somebody else's file, or one that has gone meanwhile, is not ours to mend.
+            with suppress(OSError):
+                _remove_unless_locked(os.path.join(directory, entry))
+
+
+def _remove_unless_locked(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if _try_lock(descriptor):
+            os.unlink(path)
+    finally:
+        os.close(descriptor)
+
+
+def _locked(path: StrPath, timeout: float | None) -> int:
+    """An open descriptor that holds the lock of the file that `path` names at that moment."""
+    waited, tries = 0.0, 0
+    while True:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            is_ours = _try_lock(descriptor)
+            mine, current = os.fstat(descriptor), os.stat(path)
+            is_current = (mine.st_dev, mine.st_ino) == (current.st_dev, current.st_ino)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        if is_ours and is_current:
+            return descriptor
+        os.close(descriptor)
+        if is_current:
+            if timeout is not None and waited >= timeout:
+                raise _still_locked(path, timeout, mine)
+            pause = _LOCK_PAUSES[min(tries, len(_LOCK_PAUSES) - 1)]
+            time.sleep(pause if timeout is None else min(pause, timeout - waited))
+            waited, tries = waited + pause, tries + 1
+
+
+def _still_locked(path: StrPath, timeout: float, status: os.stat_result) -> FileSystemError:
+    holder = _lock_holder(status)
+    who = "another process" if holder is None else f"process {holder}"
+    return FileSystemError(f"cannot lock {os.fspath(path)}: {who} is changing it, still after {timeout:g} s",
+                           hint="try again when it has finished, or wait longer with --lock-timeout SECONDS")
+
+
+def _lock_holder(status: os.stat_result) -> int | None:
+    """The process that has the file locked, where Linux tells."""
+    file = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
+    with suppress(OSError), open("/proc/locks", encoding="ascii") as locks:
+        for line in locks:
+            fields = line.split()
+            if fields[1] == "FLOCK" and fields[5] == file and int(fields[4]) > 0:
+                return int(fields[4])
+    return None
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _status(path: str) -> os.stat_result | None:
+    try:
+        return os.stat(path)
+    except FileNotFoundError:
+        return None

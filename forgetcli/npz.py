@@ -1,0 +1,193 @@
+"""The container of a checkpoint: .npy arrays in an uncompressed zip, one pass out, checked on the way in.
+
+`numpy.load(path, allow_pickle=False)` opens what is written here. It is not used for reading because it evaluates
+headers, allocates what they ask for, and copies every array; this reader believes nothing that the file's length
+does not bear out, and reads straight into the arrays.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import stat
+import struct
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BufferedReader
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forgetcli.errors import ModelFileError
+from forgetcli.files import StrPath, file_system_errors
+from forgetcli.stored_zip import ALIGNMENT, directory, directory_entry, local_header, read_entries
+
+_PIECE = 1 << 20
+"""Bytes read or written at once: a piece is still in the cache when its checksum is taken, and Ctrl-C is answered."""
+
+_START = struct.Struct("<6s2BH")
+_MAGIC = b"\x93NUMPY"
+_HEADER = re.compile(
+    rb"\{'descr': '([<>|=]?[A-Za-z]\d{0,10})', 'fortran_order': (True|False), "
+    rb"'shape': \((?:(\d{1,12}),|(\d{1,12}), ?(\d{1,12})|)\), \} *\n"
+)
+"""What NumPy writes for a plain dtype and up to two axes. Lengths below 10^12 keep every product within 64 bits."""
+
+
+def write_npz(file: BinaryIO, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Writes the arrays, in their order, as members `<key>.npy`; the bytes depend on the arrays alone.
+
+    Array data starts at a multiple of 64 bytes, so that it can be memory-mapped. Nothing is copied but an array that
+    is not C-contiguous, and the file need not be seekable.
+    """
+    entries: list[bytes] = []
+    position = 0
+    for key, array in arrays.items():
+        name, header, data = f"{key}.npy".encode("ascii"), _npy_header(array), _bytes_of(array)
+        size, checksum = len(header) + len(data), zlib.crc32(data, zlib.crc32(header))
+        entries.append(directory_entry(position, name, size, checksum))
+        start = local_header(position, name, size, checksum) + header
+        file.write(start)
+        for at in range(0, len(data), _PIECE):
+            file.write(data[at : at + _PIECE])
+        position += len(start) + len(data)
+    file.write(directory(position, entries))
+
+
+def _npy_header(array: NDArray[Any]) -> bytes:
+    if array.dtype.hasobject or array.dtype.newbyteorder("<") != array.dtype:
+        raise ValueError(f"an array of {array.dtype} cannot be written")
+    text = f"{{'descr': '{array.dtype.str}', 'fortran_order': False, 'shape': {array.shape}, }}".encode("ascii")
+    filling = b" " * (-(_START.size + len(text) + 1) % ALIGNMENT)
+    return _START.pack(_MAGIC, 1, 0, len(text) + len(filling) + 1) + text + filling + b"\n"
+
+
+def _bytes_of(array: NDArray[Any]) -> memoryview:
+    return array.reshape(-1).view(np.uint8).data
+
+
+@dataclass(frozen=True)
+class Member:
+    """One array of an archive, as its header describes it and the file's length bears out.
+
+    dtype:    NumPy's short form with the byte order, such as "<f4".
+    shape:    of at most two axes; its product with the item size is exactly `size`.
+    header:   of the .npy format, which the checksum covers too.
+    start:    of the elements, in bytes from the file's start.
+    size:     of the elements, in bytes.
+    checksum: CRC-32 of header and elements.
+    """
+
+    key: str
+    dtype: str
+    shape: tuple[int, ...]
+    header: bytes
+    start: int
+    size: int
+    checksum: int
+
+
+@dataclass(frozen=True)
+class Archive:
+    """An .npz file that `open_npz` holds open for reading.
+
+    size:    of the file, in bytes.
+    members: by key.
+    """
+
+    file: BufferedReader
+    size: int
+    members: Mapping[str, Member]
+
+    def read(self, key: str) -> NDArray[Any]:
+        """The array, in fresh memory that starts at a multiple of 64 bytes. Raises ModelFileError when its checksum
+        does not hold."""
+        member = self.members[key]
+        return self._read_bytes(member).view(member.dtype).reshape(member.shape)
+
+    def read_text(self, key: str, limit: int) -> str:
+        """The text of a 0-d array of characters, at most `limit` of them. Raises ModelFileError."""
+        member = self.members[key]
+        if member.shape or not member.dtype.startswith("<U"):
+            raise ModelFileError(f"{key} should be one text")
+        if member.size > 4 * limit:
+            raise ModelFileError(f"{key} has more than {limit:,} characters")
+        try:
+            return self._read_bytes(member).tobytes().decode("utf-32-le").rstrip("\0")
+        except UnicodeDecodeError as error:
+            raise ModelFileError(f"{key} is not valid Unicode") from error
+
+    def _read_bytes(self, member: Member) -> NDArray[np.uint8]:
+        buffer = np.empty(member.size + ALIGNMENT, np.uint8)
+        skipped = -buffer.ctypes.data % ALIGNMENT
+        buffer = buffer[skipped : skipped + member.size]
+        data, checksum = buffer.data, zlib.crc32(member.header)
+        self.file.seek(member.start)
+        for at in range(0, len(data), _PIECE):
+            piece = data[at : at + _PIECE]
+            if self.file.readinto(piece) != len(piece):
+                raise ModelFileError(f"the file ends inside {member.key}")
+            checksum = zlib.crc32(piece, checksum)
+        if checksum != member.checksum:
+            raise ModelFileError(f"{member.key} is damaged: its checksum does not hold",
+                                 hint="copy the file again from where it was whole")
+        return buffer
+
+
+@contextmanager
+def open_npz(path: StrPath) -> Iterator[Archive]:
+    """The archive at `path`, with its directory and every array's header read and checked.
+
+    Accepted are stored members with plain names (see `stored_zip`) that hold arrays of little-endian numbers, bytes or
+    texts, stored by rows. Raises FileSystemError, and ModelFileError for all else, here and for the body's own errors
+    with the path in front.
+    """
+    with file_system_errors(path, "read"):
+        if not stat.S_ISREG(os.stat(path).st_mode) and not os.path.isdir(path):
+            raise ModelFileError(f"{os.fspath(path)}: a pipe or a device cannot be read as a model",
+                                 hint="copy its content to a file first")
+        with open(path, "rb") as file:
+            try:
+                size = os.fstat(file.fileno()).st_size
+                entries = read_entries(file, size)
+                yield Archive(file, size, {
+                    entry.key: _read_member(file, entry.key, entry.start, entry.size, entry.checksum)
+                    for entry in entries
+                })
+            except ModelFileError as error:
+                raise ModelFileError(f"{os.fspath(path)}: {error.message}", error.hint) from error
+
+
+def _read_member(file: BufferedReader, key: str, start: int, size: int, checksum: int) -> Member:
+    file.seek(start)
+    header = _read_npy_header(file, key, size)
+    match = _HEADER.fullmatch(header, _START.size)
+    if not match:
+        raise ModelFileError(f"{key} is not a plain NumPy array")
+    dtype, shape = match[1].decode("ascii"), tuple(int(length) for length in match.groups()[2:] if length)
+    if not re.fullmatch(r"<f[48]|<i[48]|\|u1|<U\d+", dtype):
+        raise ModelFileError(f"{key} is of type {dtype!r}: a model has little-endian numbers, bytes and texts, and "
+                             "never pickled objects")
+    if match[2] == b"True":
+        raise ModelFileError(f"{key} is stored by columns, and a model's arrays by rows")
+    elements = size - len(header)
+    if math.prod(shape) * _item_size(dtype) != elements:
+        raise ModelFileError(f"{key} says that it is {shape} of {dtype}, but it has {elements:,} bytes")
+    return Member(key, dtype, shape, header, start + len(header), elements, checksum)
+
+
+def _read_npy_header(file: BufferedReader, key: str, size: int) -> bytes:
+    start = file.read(min(size, _START.size))
+    if len(start) == _START.size:
+        magic, major, _, length = _START.unpack(start)
+        if magic == _MAGIC and major == 1 and _START.size + length <= size:
+            return start + file.read(length)
+    raise ModelFileError(f"{key} is not a NumPy array")
+
+
+def _item_size(dtype: str) -> int:
+    return 4 * int(dtype[2:]) if dtype.startswith("<U") else int(dtype[2:])

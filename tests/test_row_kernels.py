@@ -1,0 +1,257 @@
+"""The row kernels against their float64 twins, for every instruction set of this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from forgetcli import _native
+from tests.oracles import RowProblem
+
+RANKS = [1, 7, 16, 33, 64, 128, 256]
+DTYPES = [np.float32, np.float64]
+
+TOLERANCE = {np.float32: 2e-4, np.float64: 1e-11}
+"""Relative to the largest element: the systems' condition numbers are below 1e3, by the ridge of `make_problem`."""
+
+
+@pytest.fixture(params=_native.instruction_sets())
+def instruction_set(request: pytest.FixtureRequest) -> Iterator[str]:
+    before = _native.instruction_set()
+    _native.use_instruction_set(request.param)
+    yield request.param
+    _native.use_instruction_set(before)
+
+
+def make_problem(kind: str, rank: int, counts: list[int], *, n_other: int = 300, seed: int = 0) -> RowProblem:
+    rng = np.random.default_rng(seed)
+    indices = [np.sort(rng.choice(n_other, n, replace=n > n_other)).astype(np.int32) for n in counts]
+    implicit = kind == "implicit"
+    return RowProblem(
+        indptr=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        indices=np.concatenate(indices) if indices else np.empty(0, np.int32),
+        values=rng.integers(1, 11, sum(counts)).astype(np.float32) / 2,
+        other=rng.normal(0, rank**-0.5, (n_other, rank)),
+        other_bias=rng.normal(0, 0.3, n_other) if kind == "biased" else None,
+        with_bias=kind == "biased",
+        confidence=(3.0, 1.0) if implicit else (0.0, 1.0),
+        target=(0.0, 1.0) if implicit else (1.0, -3.0),
+        background=1.0 if implicit else 0.0,
+        reg=2.0 if implicit else 0.1,
+        reg_by_count=not implicit,
+    )
+
+
+def arguments(problem: RowProblem, dtype: type) -> dict[str, Any]:
+    bias = problem.other_bias
+    other = problem.other.astype(dtype)
+    return {
+        "indptr": problem.indptr,
+        "indices": problem.indices,
+        "values": problem.values,
+        "other": other,
+        "other_bias": None if bias is None else bias.astype(dtype),
+        "gram": (problem.background * _native.gram(other, threads=1)).astype(dtype) if problem.background else None,
+        "with_bias": problem.with_bias,
+        "confidence": problem.confidence,
+        "target": problem.target,
+        "background": problem.background,
+        "reg": problem.reg,
+        "reg_by_count": problem.reg_by_count,
+    }
+
+
+def solve(problem: RowProblem, dtype: type, *, rows: Any = None, threads: int = 2) -> tuple[Any, Any, Any, int]:
+    factors, bias, losses, _, failed = _native.solve_rows(
+        **arguments(problem, dtype), rows=rows, keep=False, threads=threads
+    )
+    return factors, bias, losses, failed
+
+
+def assert_close(actual: Any, expected: Any, dtype: type) -> None:
+    scale = max(float(np.abs(expected).max()), 1e-300)
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=TOLERANCE[dtype] * scale)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("rank", RANKS)
+@pytest.mark.parametrize("kind", ["plain", "biased", "implicit"])
+def test_rows_are_solved_as_by_the_oracle(kind: str, rank: int, dtype: type, instruction_set: str) -> None:
+    problem = make_problem(kind, rank, [5, 0, 1, 40, 299, 16, 0, 130])
+    factors, bias, losses, failed = solve(problem, dtype)
+    assert failed == -1
+    expected = np.array([problem.solve(row) for row in range(problem.n_rows)])
+    actual = np.concatenate([factors, bias[:, None]], axis=1) if problem.with_bias else factors
+    assert_close(actual, expected, dtype)
+    filled = np.diff(problem.indptr) > 0
+    expected_losses = [problem.loss(row, expected[row]) for row in np.flatnonzero(filled)]
+    assert_close(losses[filled], np.array(expected_losses), dtype)
+    assert not losses[~filled].any()
+    if not problem.with_bias:
+        assert not bias.any()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("rank", RANKS)
+@pytest.mark.parametrize("kind", ["plain", "biased", "implicit"])
+def test_gradients_are_those_of_the_oracle(kind: str, rank: int, dtype: type, instruction_set: str) -> None:
+    problem = make_problem(kind, rank, [5, 0, 1, 40, 299, 16])
+    rng = np.random.default_rng(1)
+    factors = rng.normal(0, rank**-0.5, (problem.n_rows, rank))
+    bias = rng.normal(0, 0.3, problem.n_rows) if problem.with_bias else np.zeros(problem.n_rows)
+    actual, losses = _native.row_gradients(
+        **arguments(problem, dtype), factors=factors.astype(dtype), bias=bias.astype(dtype), threads=2
+    )
+    own = np.concatenate([factors, bias[:, None]], axis=1) if problem.with_bias else factors
+    assert_close(actual, np.array([problem.half_gradient(r, own[r]) for r in range(problem.n_rows)]), dtype)
+    assert_close(losses, np.array([problem.loss(r, own[r]) for r in range(problem.n_rows)]), dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", ["plain", "biased", "implicit"])
+def test_a_heavy_row_is_solved_in_chunks_like_any_other(kind: str, dtype: type, instruction_set: str) -> None:
+    problem = make_problem(kind, 16, [3, 200_000, 70, 40_000])
+    factors, bias, losses, failed = solve(problem, dtype)
+    assert failed == -1
+    expected = np.array([problem.solve(row) for row in range(problem.n_rows)])
+    actual = np.concatenate([factors, bias[:, None]], axis=1) if problem.with_bias else factors
+    assert_close(actual, expected, dtype)
+    assert_close(losses, np.array([problem.loss(r, expected[r]) for r in range(problem.n_rows)]), dtype)
+
+
+@pytest.mark.parametrize("rank", [1, 17, 64])
+def test_the_gradient_is_the_objectives_finite_difference(rank: int, instruction_set: str) -> None:
+    problem = make_problem("biased", rank, [30, 4])
+    rng = np.random.default_rng(2)
+    factors, bias = rng.normal(0, 0.3, (2, rank)), rng.normal(0, 0.3, 2)
+    step = 1e-6  # the objective is quadratic: central differences are exact up to rounding, about 1e-16 / 1e-6
+
+    def losses(f: Any, b: Any) -> Any:
+        return _native.row_gradients(**arguments(problem, np.float64), factors=f, bias=b, threads=1)[1]
+
+    gradient, _ = _native.row_gradients(**arguments(problem, np.float64), factors=factors, bias=bias, threads=1)
+    for j in range(rank):
+        shift = np.zeros((2, rank))
+        shift[:, j] = step
+        slope = (losses(factors + shift, bias) - losses(factors - shift, bias)) / (2 * step)
+        np.testing.assert_allclose(2 * gradient[:, j], slope, rtol=1e-6, atol=1e-6)
+    slope = (losses(factors, bias + step) - losses(factors, bias - step)) / (2 * step)
+    np.testing.assert_allclose(2 * gradient[:, rank], slope, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", ["plain", "biased", "implicit"])
+def test_the_number_of_threads_changes_no_bit(kind: str, dtype: type, instruction_set: str) -> None:
+    problem = make_problem(kind, 24, [7, 90, 100_000, 0, 33_000, 12] * 3)
+    reference = solve(problem, dtype, threads=1)
+    for threads in (2, 3, 8):
+        for one, other in zip(reference, solve(problem, dtype, threads=threads), strict=True):
+            assert np.asarray(one).tobytes() == np.asarray(other).tobytes()
+
+
+def test_listed_rows_are_solved_in_the_order_of_the_list() -> None:
+    problem = make_problem("biased", 8, [7, 90, 40_000, 3])
+    factors, bias, losses, _ = solve(problem, np.float32)
+    rows = np.array([3, 2, 0], np.int64)
+    some = solve(problem, np.float32, rows=rows)
+    assert np.array_equal(some[0], factors[rows])
+    assert np.array_equal(some[1], bias[rows])
+    assert np.array_equal(some[2], losses[rows])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_row_whose_equations_are_singular_is_named(dtype: type, instruction_set: str) -> None:
+    problem = make_problem("plain", 20, [50, 3, 50])
+    *_, failed = solve(replace(problem, reg=1e-30), dtype)
+    assert failed == 1
+
+
+@pytest.mark.parametrize("poison", [np.nan, np.inf])
+def test_a_row_that_meets_a_value_that_is_not_finite_is_named(poison: float, instruction_set: str) -> None:
+    problem = make_problem("plain", 20, [50, 30, 50])
+    values = problem.values.copy()
+    values[55] = poison
+    *_, failed = solve(replace(problem, values=values), np.float32)
+    assert failed == 1
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("rank", RANKS)
+def test_the_dense_gram_is_the_oracles_for_any_number_of_threads(rank: int, dtype: type, instruction_set: str) -> None:
+    x = np.random.default_rng(3).normal(size=(9_000, rank)).astype(dtype)
+    actual = _native.gram(x, threads=2)
+    assert_close(actual, x.astype(np.float64).T @ x.astype(np.float64), dtype)
+    assert np.array_equal(actual, actual.T)
+    assert actual.tobytes() == _native.gram(x, threads=1).tobytes()
+
+
+def broken(problem: RowProblem, **changes: Any) -> dict[str, Any]:
+    return {**arguments(problem, np.float32), **changes}
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("an index past the end", {"indices": np.array([0, 1, 300], np.int32)}),
+        ("a negative index", {"indices": np.array([-1, 1, 2], np.int32)}),
+        ("indptr that decreases", {"indptr": np.array([0, 3, 2, 3], np.int64)}),
+        ("indptr that ends early", {"indptr": np.array([0, 2], np.int64)}),
+        ("values of another length", {"values": np.ones(4, np.float32)}),
+        ("a bias of another length", {"other_bias": np.ones(7, np.float32)}),
+        ("a Gram of another rank", {"gram": np.eye(5, dtype=np.float32)}),
+    ],
+)
+def test_arrays_that_do_not_belong_together_are_refused(name: str, change: dict[str, Any]) -> None:
+    problem = make_problem("plain", 8, [1, 2])
+    with pytest.raises(ValueError, match=r"."):
+        _native.solve_rows(**broken(problem, **change), rows=None, keep=False, threads=1)
+
+
+def test_a_listed_row_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(ValueError, match="does not exist"):
+        solve(make_problem("plain", 8, [1, 2]), np.float32, rows=np.array([2], np.int64))
+
+
+@pytest.mark.parametrize("rank", RANKS)
+@pytest.mark.parametrize("kind", ["plain", "biased", "implicit"])
+def test_the_coupling_is_the_gradients_finite_difference(kind: str, rank: int, instruction_set: str) -> None:
+    problem = make_problem(kind, rank, [5, 0, 40, 299])
+    rng = np.random.default_rng(4)
+    own = rng.normal(0, rank**-0.5, (problem.n_rows, rank + problem.with_bias))
+    direction = rng.normal(0, 1, problem.other.shape)
+    direction_bias = rng.normal(0, 1, len(direction)) if problem.with_bias else None
+    told = arguments(problem, np.float64)
+    cross = problem.background * (problem.other.T @ direction)
+    actual = _native.couple_rows(
+        **{name: told[name] for name in told if name not in ("gram", "reg", "reg_by_count")},
+        direction_gram=cross + cross.T if problem.background else None,
+        factors=np.ascontiguousarray(own[:, :rank]),
+        bias=np.ascontiguousarray(own[:, rank]) if problem.with_bias else np.zeros(problem.n_rows),
+        direction=direction,
+        direction_bias=direction_bias,
+        threads=2,
+    )
+    expected = np.array([problem.half_coupling(r, own[r], direction, direction_bias) for r in range(problem.n_rows)])
+    # Central differences of a quadratic are exact up to rounding of about 1e-16 / 1e-6 of the gradient.
+    np.testing.assert_allclose(actual, expected, rtol=1e-7, atol=1e-7 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("rank", RANKS)
+@pytest.mark.parametrize("kind", ["plain", "biased", "implicit"])
+def test_kept_factors_solve_for_another_right_hand_side(
+    kind: str, rank: int, dtype: type, instruction_set: str
+) -> None:
+    problem = make_problem(kind, rank, [5, 1, 40, 299, 0])
+    *_, kept, failed = _native.solve_rows(**arguments(problem, dtype), rows=None, keep=True, threads=2)
+    assert failed == -1
+    rhs = np.random.default_rng(5).normal(size=(problem.n_rows, rank + problem.with_bias))
+    factors, bias = _native.apply_kept(kept, rhs.astype(dtype), rank, threads=2)
+    expected = np.array([np.linalg.solve(problem.system(row)[0], rhs[row]) for row in range(4)])
+    actual = np.concatenate([factors, bias[:, None]], axis=1) if problem.with_bias else factors
+    assert_close(actual[:4], expected, dtype)
+    assert not actual[4].any()  # a row without entries stays where it is: at 0
