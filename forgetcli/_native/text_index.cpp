@@ -119,7 +119,9 @@ void find_by_table(const Text& text, const Text& queries, int threads, std::int6
         std::uint64_t hashes[BLOCK];
         for (std::int64_t begin = piece_begin; begin < piece_end; begin += BLOCK) {
             const std::int64_t end = std::min(piece_end, begin + BLOCK);
-            for (std::int64_t i = begin; i < end; ++i) table->prefetch_slot(hashes[i - begin] = table->hash(queries[i]));
+            for (std::int64_t i = begin; i < end; ++i) {
+                table->prefetch_slot(hashes[i - begin] = table->hash(queries[i]));
+            }
             for (std::int64_t i = begin; i < end; ++i) table->prefetch_spelling(hashes[i - begin]);
             for (std::int64_t i = begin; i < end; ++i) found[i] = table->find(hashes[i - begin], queries[i]);
         }
