@@ -5,7 +5,8 @@
 
 By default MovieLens-25M's shape: 162,541 users × 59,047 items, k = 64, the top 10 without what a user has seen. The
 factors are random, of about equal norm, so that forgetcli must score every pair. A trained model's items differ, and
-those of small norm can be passed over: --norm-spread 1 shows that. Without implicit only forgetcli is timed. Needs 2 GB.
+those of small norm can be passed over: --norm-spread 1 shows that. Without implicit only forgetcli is timed. Needs
+2 GB.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def make_model(n_users: int, n_items: int, rank: int, norm_spread: float, seed: 
     indptr = np.searchsorted(pairs, np.arange(n_users + 1) * n_items)
     seen = Csr(indptr, (pairs % n_items).astype(np.int32), np.ones(len(pairs), np.float32), n_items)
     user, item = (rng.standard_normal((n, rank), np.float32) for n in (n_users, n_items))
-    item *= np.exp(norm_spread * rng.standard_normal((n_items, 1), np.float32) - norm_spread**2)  # scores stay about k
+    item *= np.exp(norm_spread * rng.standard_normal((n_items, 1), np.float32) - norm_spread**2)
     factors = Factors(SideFactors.without_bias(user), SideFactors.without_bias(item), 0.0)
     config = TrainConfig.for_objective("implicit", factors=rank)
     return Model(config, factors, users, items, (), Interactions(users, items, seen))
