@@ -37,12 +37,13 @@ def solve_rows(
     reg: float,
     reg_by_count: bool,
     rows: NDArray[np.int64] | None,
+    rhs: _Matrix | None,
     keep: bool,
     threads: int,
 ) -> tuple[_Matrix, _Vector, NDArray[np.float64], _Matrix | None, int]:
     """Each row's exact solution: factors (n, k), bias (n,), the rows' parts of the objective (n,), their Cholesky
     factors if they are to be kept, and the first row that has no solution, or -1. What the arguments mean is said in
-    rows.h."""
+    rows.h; a given rhs (n, k or k + 1) takes the place of the rows' own right-hand sides."""
 
 def row_gradients(
     *,
@@ -138,7 +139,7 @@ def csr_holdout(
 ) -> _Int64:
     """The positions of about a fraction of the entries, chosen by a hash; never a row's or column's last one."""
 
-# Text ids (text.cpp, text_index.cpp; the meaning is in text.h)
+# Ids (text.cpp, text_index.cpp; the meaning is in text.h)
 
 _Bytes = NDArray[np.uint8]
 
@@ -162,6 +163,9 @@ def text_from_integers(values: _Int64) -> tuple[_Bytes, _Int64]:
 
 def text_keys(data: _Bytes, offsets: _Int64, threads: int) -> _Keys:
     """A 64-bit hash of each id, the same on every machine."""
+
+def integer_find(ids: _Int64, queries: _Int64, threads: int) -> _Int64:
+    """Each query's position among increasing integer ids, -1 where unknown."""
 
 def integer_keys(values: _Int64) -> _Keys:
     """The same for integer ids."""

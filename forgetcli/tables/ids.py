@@ -17,6 +17,8 @@ LARGEST_INT64 = 2**63 - 1
 LARGEST_EXACT_FLOAT = 2.0**53
 """Beyond this a float stands for several integers."""
 
+FIRST_TRIED = 64
+
 WIDEST_RANGE = 4
 """A table of this many times as many entries as there are ids still fits the cache."""
 
@@ -52,17 +54,24 @@ class EncodedIds:
 
     def told_apart(self) -> EncodedIds:
         """With integers for text, where every distinct text is an integer as Python would print it."""
-        numbers = as_integers(self.distinct)
-        return self if numbers is None else EncodedIds(numbers, self.codes)
+        if self.distinct.type == pa.int64():
+            return self
+        numbers = _told_from_text(self.distinct)
+        if numbers is None or not numbers.cast(pa.large_string()).equals(self.distinct):
+            return self
+        return EncodedIds(numbers, self.codes)
 
 
-def as_integers(texts: pa.Array) -> pa.Array | None:
-    """The texts as int64, or None when one of them is not canonical decimal ("0012", "+1", " 12", "-0")."""
+def _told_from_text(texts: pa.Array) -> pa.Array | None:
+    """The texts as int64, as Arrow understands them ("0012" is 12 to it); None where one is no integer.
+
+    A few are tried first: Arrow words an error for each text that is none, which costs more than all the rest.
+    """
     try:
-        numbers = texts.cast(pa.int64())
+        texts.slice(0, FIRST_TRIED).cast(pa.int64())
+        return texts.cast(pa.int64())
     except pa.ArrowInvalid:
         return None
-    return numbers if numbers.cast(pa.large_string()).equals(texts) else None
 
 
 def encode_ids(batch: Batch, role: Role) -> EncodedIds:
@@ -75,9 +84,11 @@ def encode_ids(batch: Batch, role: Role) -> EncodedIds:
     quick = _encode_integers(column) if batch.typed else _encode_decimals(column)
     if quick is not None:
         return quick
+    if not _can_hold_ids(column.type):
+        raise batch.column_error(role, f"ids are integers or text, not {column.type}")
     encoded = column.dictionary_encode()
     codes = np.asarray(pc.fill_null(encoded.indices, -1), dtype=np.int32)
-    distinct, refused = _ids_of(batch, role, encoded.dictionary)
+    distinct, refused = _ids_of(encoded.dictionary)
     if distinct.null_count:
         usable = np.append(np.asarray(pc.is_valid(distinct)), False)  # the last is where -1 points
         given = np.where(usable[codes], codes, np.int32(-1))
@@ -113,11 +124,8 @@ def _encode_integers(column: pa.Array) -> EncodedIds | None:
 def _encode_decimals(texts: pa.Array) -> EncodedIds | None:
     """Texts that are all canonical decimal integers, as these; else None. A text that Arrow reads as an integer is
     canonical unless it is longer than the integer printed, so that comparing the sums of the lengths is enough."""
-    try:
-        numbers = texts.cast(pa.int64())
-    except pa.ArrowInvalid:
-        return None
-    ids = _encode_integers(numbers)
+    numbers = _told_from_text(texts)
+    ids = None if numbers is None else _encode_integers(numbers)
     if ids is None:
         return None
     printed = np.asarray(pc.binary_length(ids.distinct.cast(pa.large_string())))
@@ -132,7 +140,21 @@ def plain_values(column: pa.Array) -> pa.Array:
     return plain_values(column.dictionary_decode()) if pa.types.is_dictionary(column.type) else column
 
 
-def _ids_of(batch: Batch, role: Role, values: pa.Array) -> tuple[pa.Array, list[tuple[Mask, str]]]:
+def _can_hold_ids(kind: pa.DataType) -> bool:
+    types = pa.types
+    return bool(
+        types.is_integer(kind)
+        or types.is_floating(kind)
+        or (types.is_decimal(kind) and kind.scale == 0)
+        or types.is_string(kind)
+        or types.is_large_string(kind)
+        or types.is_binary(kind)
+        or types.is_large_binary(kind)
+        or types.is_null(kind)
+    )
+
+
+def _ids_of(values: pa.Array) -> tuple[pa.Array, list[tuple[Mask, str]]]:
     """Distinct values as int64 or large_string, null where one is no id, and which are not, with the reason."""
     kind, types = values.type, pa.types
     if types.is_null(kind):
@@ -142,13 +164,9 @@ def _ids_of(batch: Batch, role: Role, values: pa.Array) -> tuple[pa.Array, list[
     if types.is_binary(kind) or types.is_large_binary(kind):
         texts, refused = _cast_where_possible(values.cast(pa.large_binary()), pa.large_string(), "not valid UTF-8")
         return _without_empty(texts), refused
-    if types.is_integer(kind):
-        return _cast_where_possible(values, pa.int64(), "the id is beyond 2^63 - 1")
-    if types.is_decimal(kind) and kind.scale == 0:
-        return _cast_where_possible(values, pa.int64(), "the id is beyond 64 bits")
     if types.is_floating(kind):
         return _integral_floats(np.asarray(values.cast(pa.float64())))
-    raise batch.column_error(role, f"ids are integers or text, not {kind}")
+    return _cast_where_possible(values, pa.int64(), "the id is an integer beyond 64 bits with a sign")
 
 
 def _cast_where_possible(values: pa.Array, kind: pa.DataType, reason: str) -> tuple[pa.Array, list[tuple[Mask, str]]]:
