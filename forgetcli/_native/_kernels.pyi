@@ -183,7 +183,10 @@ def top_n(
     user_factors: _Matrix,
     item_factors: _Matrix,
     item_bias: _Vector,
+    item_norms: NDArray[np.float64],
+    item_order: NDArray[np.int32],
     users: NDArray[np.int64],
+    user_norms: NDArray[np.float64],
     seen_offsets: NDArray[np.int64] | None,
     seen_items: NDArray[np.int32] | None,
     n: int,
@@ -191,5 +194,8 @@ def top_n(
 ) -> tuple[NDArray[np.int32], _Matrix]:
     """The items (m, n) with the highest item_bias + user · item of the m users, best first, equal scores by rising
     row, and these scores; -1 and -infinity where there are no more. Items of user u at
-    seen_items[seen_offsets[u]:seen_offsets[u + 1]], increasing, are left out. n is at least 1; all values must be
-    finite, and the scores must not overflow."""
+    seen_items[seen_offsets[u]:seen_offsets[u + 1]], increasing, are left out.
+
+    item_norms and user_norms (m,) are Euclidean norms of the factors; item_order holds each item once, and is fastest
+    when likely ones come first. n is from 1 to the number of items; all values must be finite, and neither the scores
+    nor the norms may overflow."""
