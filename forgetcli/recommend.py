@@ -80,9 +80,7 @@ def recommend_in_batches(
 class _Request:
     """What was asked for, checked once for all its parts."""
 
-    def __init__(
-        self, model: Model, users: NDArray[np.integer[Any]], n: int, exclude_seen: bool, threads: int
-    ) -> None:
+    def __init__(self, model: Model, users: NDArray[np.integer[Any]], n: int, exclude_seen: bool, threads: int) -> None:
         _require_whole("n", n, at_least=1)
         _require_whole("threads", threads, at_least=0)
         if not len(model.items):
