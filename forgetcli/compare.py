@@ -26,11 +26,11 @@ SAMPLED_CELLS = 100_000
 RANKED_USERS = 5_000
 """Users of each group whose recommendations are compared: a mean overlap has a standard error below 0.005 then."""
 
-DIVERGENCE_USERS = 500
+DIVERGENCE_USERS = 300
 """Users of each group whose scores of all items are compared, at a logarithm for each item and two models."""
 
-_BLOCK_ELEMENTS = 1 << 18
-"""Scores made at a time for each model: two megabytes, so that even ten models' stay in the cache."""
+_BLOCK_ELEMENTS = 1 << 19
+"""Scores made at a time for each model: four megabytes."""
 
 _Pair: TypeAlias = tuple[int, int]
 _Rows: TypeAlias = NDArray[np.int64]

@@ -83,6 +83,8 @@ def match_pairs(
     others = np.full(len(chosen), -1, np.int64)
     for window in np.repeat(np.ceil(n_items * _WINDOW * 2.0 ** np.arange(_WINDOWS)).astype(np.int64), _ROUNDS_A_WINDOW):
         open_pairs = np.flatnonzero(others < 0)
+        if len(open_pairs) == 0:
+            break
         low = np.maximum(place[items[open_pairs]] - window, 0)
         high = np.minimum(place[items[open_pairs]] + window, n_items - 1)
         drawn = by_popularity[rng.integers(low, high, endpoint=True)]
