@@ -22,8 +22,8 @@ BRACKET = 0.005
 """Stop when Gauss' and Gauss–Radau's values of bᵀ x, the step's effect on the forgotten predictions, lie within this
 fraction of each other: what retrains differ by among themselves is larger on every data set that was measured."""
 
-_EXHAUSTED = 1e-6
-"""A new vector's norm, relative to the first one's, below which it holds nothing but rounding."""
+_EXHAUSTED = 8.0
+"""A new vector's norm, in units of the dtype's rounding of the first one's, below which it holds nothing else."""
 
 
 class System(Protocol):
@@ -41,7 +41,7 @@ class Filtered:
     """The solution.
 
     items:   x, the change of the items' parameters.
-    users:   A⁻¹ C x: to first order the users change by its negative.
+    users:   A⁻¹ C x' with x' the solution for T − 1: the users of the T-th sweep change by its negative.
     norm:    ‖x‖ in the B inner product.
     vectors: how many Krylov vectors it took.
     bracket: how far apart the two values of bᵀ x were at the end, as a fraction.
@@ -89,14 +89,17 @@ def filtered_solution(
         off.append(float(np.sqrt(max(inner(z, residual), 0.0))))
         gauss, apart = _quadrature(np.array(diagonal), np.array(off), sweeps, before)
         before = gauss
-        if apart <= bracket or off[-1] < _EXHAUSTED * abs(diagonal[0]) or len(basis) >= min(max_vectors, sweeps):
+        exhausted = off[-1] < _EXHAUSTED * np.finfo(rhs.dtype).eps * abs(diagonal[0])
+        enough = apart < bracket and len(basis) > 1  # the first rule is exact for T = 2, the vector is not
+        if enough or exhausted or len(basis) >= min(max_vectors, sweeps):
             break
         basis.append(_scaled(z, 1 / off[-1]))
         b_basis.append(_divided(residual, off[-1]))
     ritz, vectors = _tridiagonal(np.array(diagonal), np.array(off[:-1]))
     weights = vectors @ (absorbed(ritz, sweeps) * vectors[0]) * norm
+    earlier = vectors @ (absorbed(ritz, sweeps - 1) * vectors[0]) * norm
     return Filtered(
-        _combined(basis, weights), _combined(followers, weights), float(np.linalg.norm(weights)), len(basis), apart
+        _combined(basis, weights), _combined(followers, earlier), float(np.linalg.norm(weights)), len(basis), apart
     )
 
 
@@ -106,6 +109,8 @@ def absorbed(s: NDArray[np.float64], sweeps: int) -> NDArray[np.float64]:
     Negative curvature, which a problem that is not convex and was stopped early may have, is taken for no more than
     −1/T: f_T(s) stays below (e − 1) T.
     """
+    if sweeps == 0:
+        return np.zeros_like(s)
     s = np.maximum(s, -1.0 / sweeps)
     small = np.abs(s) < 0.5
     inner_s = np.where(small & (s != 0), s, 0.25)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from forgetcli import _native
 from forgetcli.als import half_sweep, row_arguments
@@ -46,51 +45,6 @@ class FormedInverse:
 
     def solve(self, rhs: Array) -> SideFactors:
         return half_sweep(self.view, self.other, self.objective, rhs=rhs, threads=self.threads).side
-
-
-@dataclass(frozen=True)
-class SharedInverse:
-    """One eigen-decomposition for all rows: row a's matrix is taken for n_a · M + G + λ s_a I, with M the mean of
-    w x xᵀ over all entries and G the unobserved pairs' part. In the eigenvectors of the pencil it is diagonal.
-
-    vectors: (d, d), each a column.
-    inverse: (n, d), the inverses of each row's diagonal.
-    rank:    k.
-    """
-
-    vectors: NDArray[np.float64]
-    inverse: NDArray[np.float64]
-    rank: int
-
-    def solve(self, rhs: Array) -> SideFactors:
-        dtype = rhs.dtype.type
-        solved = ((rhs @ self.vectors.astype(dtype)) * self.inverse.astype(dtype)) @ self.vectors.T.astype(dtype)
-        return unstacked(solved, self.rank)
-
-    @classmethod
-    def of(cls, view: Csr, other: SideFactors, objective: Objective) -> SharedInverse | None:
-        """view: by the side that is inverted; its columns are the rows of `other`. None where the shared matrix is
-        not positive definite, as confidences below the unobserved pairs' weight may make it."""
-        x = stacked(other, objective, constant=True).astype(np.float64)
-        slope, offset = objective.confidence
-        columns = np.bincount(view.indices, weights=view.values, minlength=view.n_columns)
-        weights = slope * columns + (offset - objective.background) * view.column_counts()
-        mean = (x * weights[:, None]).T @ x / max(view.nnz, 1)
-        counts = view.row_counts().astype(np.float64)[:, None]
-        ridge = objective.reg * np.eye(len(mean))
-        dense = objective.background * (x.T @ x)
-        try:
-            if objective.reg_by_count:  # n (M + λ I) + G
-                values, vectors = _pencil(dense, mean + ridge)
-                diagonal = counts + values
-            else:  # n M + (G + λ I)
-                values, vectors = _pencil(mean, dense + ridge)
-                diagonal = counts * values + 1.0
-        except np.linalg.LinAlgError:
-            return None
-        if diagonal.min() <= 0:
-            return None
-        return cls(vectors, 1 / diagonal, other.factors.shape[1])
 
 
 @dataclass(frozen=True)
@@ -143,17 +97,13 @@ def couple(
     )
 
 
-def stacked(side: SideFactors, objective: Objective, *, constant: bool = False) -> Array:
-    """(n, k), or (n, k + 1) with the bias last in a model with biases; `constant` puts 1 in the bias' place: what the
-    other side's parameters are multiplied with."""
-    if not objective.biases:
-        return side.factors
-    last = np.ones_like(side.bias) if constant else side.bias
-    return np.concatenate([side.factors, last[:, None]], axis=1)
+def stacked(side: SideFactors, objective: Objective) -> Array:
+    """(n, k), or (n, k + 1) with the bias last in a model with biases."""
+    return np.concatenate([side.factors, side.bias[:, None]], axis=1) if objective.biases else side.factors
 
 
 def unstacked(matrix: Array, rank: int) -> SideFactors:
-    """The reverse of `stacked`: (n, k) or (n, k + 1) as factors of k columns and biases, zero without a column."""
+    """The reverse of `stacked`; without a column for them, the biases are 0."""
     bias = matrix[:, rank] if matrix.shape[1] > rank else np.zeros(len(matrix), matrix.dtype)
     return SideFactors(np.ascontiguousarray(matrix[:, :rank]), np.ascontiguousarray(bias))
 
@@ -166,11 +116,3 @@ def _direction_gram(other: SideFactors, direction: SideFactors, objective: Objec
     both = _native.gram(np.concatenate([other.factors, direction.factors], axis=1), threads=threads)
     cross = both[:k, k:] * both.dtype.type(objective.background)
     return np.ascontiguousarray(cross + cross.T)
-
-
-def _pencil(a: NDArray[np.float64], b: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Eigenvalues and eigenvectors E of a E = b E diag(values), Eᵀ b E = I; b is positive definite."""
-    root = np.linalg.cholesky(b)
-    half = np.linalg.solve(root, np.linalg.solve(root, a).T)
-    values, vectors = np.linalg.eigh((half + half.T) / 2)
-    return values, np.linalg.solve(root.T, vectors)

@@ -16,7 +16,7 @@ Where the removal is too large for first order, some sweeps of the map are done 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -31,11 +31,15 @@ from forgetcli.linearised import (
     Inverse,
     KeptInverse,
     LinearisedSweep,
-    SharedInverse,
     stacked,
+    unstacked,
 )
 from forgetcli.model import Array, Factors, SideFactors
 from forgetcli.objective import Objective
+
+STEP_COST = 4.5
+"""A step's cost in sweeps, but for those done exactly before: forming all systems, three or four Krylov vectors, the
+touched users and the last sweep."""
 
 KEPT_BYTES = 6 << 30
 """Keep the rows' Cholesky factors, about (n_users + n_items) · k²/2 numbers, if they take at most so many bytes. If
@@ -46,10 +50,13 @@ HEAVY_LOSS = 0.1
 """Items that lose more than this share of their records are solved exactly before the step: first order is poor for
 them. From 0.1 to 0.3 it makes no difference."""
 
-EXACT_SWEEPS = ((0.07, 0), (0.25, 2))
-MOST_EXACT_SWEEPS = 3
-"""Sweeps done exactly before the step, by the step's size ρ = ‖x‖_B / ‖V‖_B up to which they are enough: first order
-is off by about ρ of itself, so that the memory is off by about ρ²."""
+SHARES, SIZES = (0.03, 0.20), (0.07, 0.25)
+"""A request is large, or very large, when it takes more than these shares of the records, or when its step, ‖x‖_B
+relative to ‖V‖_B, is larger than these sizes. First order is off by about the step's size of itself, and the memory by
+its square."""
+
+LONG_TRAINING = 30
+"""From so many sweeps on, the slowest directions take up so much of a change that first order needs help sooner."""
 
 SMALL_SHARE, SMALL_STEP = 1e-3, 2e-3
 """A request of at most this share of the records whose first sweep moves the items by at most this, relative to
@@ -89,11 +96,13 @@ class Response:
 
 @dataclass(frozen=True)
 class Options:
-    """max_vectors, bracket: when to stop; see `krylov`. kept_bytes: see KEPT_BYTES. on_step: called with a word or two
-    on what comes next."""
+    """max_vectors, bracket: when to stop; see `krylov`. None: BRACKET, or SMALL_BRACKET for a small request.
+    kept_bytes:           see KEPT_BYTES.
+    on_step:              called with a word or two on what comes next.
+    """
 
     max_vectors: int = MAX_VECTORS
-    bracket: float = BRACKET
+    bracket: float | None = None
     kept_bytes: int = KEPT_BYTES
     threads: int = 0
     on_step: Callable[[str], None] | None = None
@@ -127,7 +136,7 @@ def respond(
     """
     options = options or Options()
     trained = _Trained.of(data, removal, remaining, factors, before, options.threads)
-    if len(removal.entries) <= SMALL_SHARE * len(data) and len(trained.heavy) == 0:
+    if trained.share <= SMALL_SHARE and len(trained.heavy) == 0:
         response = _linear(trained, after, sweeps, options)
         if response is not None:
             return response
@@ -142,6 +151,7 @@ class _Trained:
     touched:       its users that lost records, row numbers.
     touched_drift: (touched, d) U − users(V) on the data before, of those.
     heavy:         its items that lost more than HEAVY_LOSS of their records.
+    share:         the records that go, of all.
     """
 
     left: Interactions
@@ -151,6 +161,7 @@ class _Trained:
     touched: NDArray[np.int64]
     touched_drift: Array
     heavy: NDArray[np.int64]
+    share: float
     threads: int
 
     @classmethod
@@ -173,7 +184,8 @@ class _Trained:
         lost = np.bincount(data.by_user.indices[removal.entries], minlength=data.n_items)[remaining.item_rows]
         heavy = np.flatnonzero(lost > HEAVY_LOSS * (lost + remaining.interactions.item_counts))
         items = _take(factors.item, remaining.item_rows)
-        return cls(remaining.interactions, users, items, objective, touched, drift, heavy, threads)
+        share = len(removal.entries) / len(data)
+        return cls(remaining.interactions, users, items, objective, touched, drift, heavy, share, threads)
 
     def touched_users(self) -> SideFactors:
         """users'(V) + c: the trained users, but for the touched ones."""
@@ -208,21 +220,21 @@ class _Formed:
 
 
 def _linear(trained: _Trained, after: Objective, sweeps: int, options: Options) -> Response | None:
-    """All T sweeps to first order, the users' normal matrices taken for multiples of one shared matrix; only the
-    touched users are solved. None where the request turns out too large for that."""
+    """All T sweeps to first order; of the users only the touched ones are solved. None where the request turns out
+    too large for that."""
     left, objective, threads = trained.left, trained.objective, trained.threads
-    shared = SharedInverse.of(left.by_user, trained.items, objective)
-    if shared is None:
-        return None
     options.say("touched users")
+    keep = _keeps(trained, options)
     users = trained.touched_users()
-    formed = _form_items(trained, trained.items, users, _keeps(trained, options, items_only=True))
-    pull = _pull(trained, formed)
-    first = _minus(formed.solved, formed.items)
+    formed = _form_items(trained, trained.items, users, keep)
+    pull, first = _pull(trained, formed), _minus(formed.solved, formed.items)
     if np.sqrt(max(inner(first, pull), 0.0)) > SMALL_STEP * formed.size:
         return None
-    system = LinearisedSweep(left, users, trained.items, objective, shared, formed.item_inverse, threads)
-    step = _filtered(system, pull, first, sweeps, replace(options, bracket=max(options.bracket, SMALL_BRACKET)))
+    options.say("all users")
+    half = half_sweep(left.by_user, trained.items, objective, keep=keep, threads=threads)
+    inverse = _user_inverse(trained, trained.items, half.kept)
+    system = LinearisedSweep(left, users, trained.items, objective, inverse, formed.item_inverse, threads)
+    step = _filtered(system, pull, first, sweeps, SMALL_BRACKET, options)
     if step is None:
         return Response(Factors(users, trained.items, after.global_mean), "linear", None, 0, 0, 0.0)
     items = _plus(trained.items, step.items)
@@ -237,19 +249,20 @@ def _linear(trained: _Trained, after: Objective, sweeps: int, options: Options) 
 def _exact(trained: _Trained, after: Objective, sweeps: int, options: Options) -> Response:
     """T − 1 sweeps, some exactly and the others to first order, and the T-th exactly."""
     options.say("all users")
-    keep = _keeps(trained, options, items_only=False)
+    keep = _keeps(trained, options)
     left, objective, threads = trained.left, trained.objective, trained.threads
-    keep_first = keep and len(trained.heavy) == 0
+    heavy = trained.heavy if sweeps > 1 else trained.heavy[:0]  # the one sweep there is solves them anyway
+    keep_first = keep and len(heavy) == 0
     half = half_sweep(left.by_user, trained.items, objective, keep=keep_first, threads=threads)
     drift = stacked(trained.users, objective) - stacked(half.side, objective)
     drift[trained.touched] = trained.touched_drift
     users = trained.with_touched(trained.users, _take(half.side, trained.touched))
     kept, items = half.kept, trained.items
     del half  # or the Cholesky factors would outlive their use
-    if len(trained.heavy):
+    if len(heavy):
         options.say("items that lose much")
-        solved = half_sweep(left.by_item, users, objective, rows=trained.heavy, threads=threads).side
-        items = _replace_rows(items, trained.heavy, solved)
+        solved = half_sweep(left.by_item, users, objective, rows=heavy, threads=threads).side
+        items = _replace_rows(items, heavy, solved)
         users, kept = _drifted_users(trained, items, drift, keep)
     formed = _form_items(trained, items, users, keep)
     single_sweep = formed.objective
@@ -260,13 +273,13 @@ def _exact(trained: _Trained, after: Objective, sweeps: int, options: Options) -
         pull, first = _pull(trained, formed), _minus(formed.solved, formed.items)
         start_size = float(np.sqrt(max(inner(first, pull), 0.0))) / formed.size
         if done == 0:
-            wanted = _exact_sweeps(start_size, planned)
+            wanted = exact_sweeps(start_size, trained.share, sweeps)
         if done >= wanted:
             inverse = _user_inverse(trained, formed.items, kept)
             system = LinearisedSweep(left, formed.users, formed.items, objective, inverse, formed.item_inverse, threads)
-            step = _filtered(system, pull, first, planned - done, options)
+            step = _filtered(system, pull, first, planned - done, BRACKET, options)
             size = step.norm / formed.size if step else 0.0
-            wanted = wanted if done else _exact_sweeps(size, planned)
+            wanted = wanted if done else exact_sweeps(size, trained.share, sweeps)
             if done >= wanted:
                 break
         options.say(f"exact sweep {done + 1} of {wanted}")
@@ -274,7 +287,9 @@ def _exact(trained: _Trained, after: Objective, sweeps: int, options: Options) -
         users, kept = _drifted_users(trained, items, drift, keep and done >= wanted)
         formed = _form_items(trained, items, users, keep and done >= wanted)
     items = _plus(formed.items, step.items) if step else formed.items
-    return _closed(trained, after, items, drift if done == 0 else None, single_sweep, done, step, size, options)
+    return _closed(
+        trained, after, items, drift if trained.share <= SHARES[0] else None, single_sweep, done, step, size, options
+    )
 
 
 def _closed(
@@ -295,7 +310,7 @@ def _closed(
     if np.isfinite(items.factors).all() and np.isfinite(items.bias).all():
         users = half_sweep(left.by_user, items, after, threads=threads).side
         if drift is not None:
-            users = _plus(users, _unstack(drift, users))
+            users = _plus(users, unstacked(drift, users.factors.shape[1]))
         solved = half_sweep(left.by_item, users, after, threads=threads)
         objective = float(solved.losses.sum()) + regularisation(users, left.by_user.row_counts(), after)
         if objective <= single_sweep * (1 + WORSE):
@@ -309,14 +324,16 @@ def _closed(
     return Response(factors, "fallback", objective, FALLBACK_SWEEPS, vectors, size)
 
 
-def _exact_sweeps(size: float, planned: int) -> int:
-    """How many sweeps to do exactly before a step of this size, of `planned` in all."""
-    enough = next((count for limit, count in EXACT_SWEEPS if size <= limit), MOST_EXACT_SWEEPS)
-    return max(0, min(enough, planned - 1))
+def exact_sweeps(size: float, share: float, sweeps: int) -> int:
+    """How many of T = `sweeps` sweeps to do exactly before a step of this size, for this share of the records."""
+    level = max(sum(size > limit for limit in SIZES), sum(share > limit for limit in SHARES))
+    long = sweeps >= LONG_TRAINING
+    wanted = (2 if long else 0, max(2, round(2 * sweeps / 15)), max(3, round(3 * sweeps / 15)))[level]
+    return max(0, min(wanted, sweeps - 2))
 
 
 def _filtered(
-    system: LinearisedSweep, pull: Array, first: SideFactors, sweeps: int, options: Options
+    system: LinearisedSweep, pull: Array, first: SideFactors, sweeps: int, bracket: float, options: Options
 ) -> Filtered | None:
     return filtered_solution(
         system,
@@ -324,7 +341,7 @@ def _filtered(
         first,
         sweeps,
         max_vectors=options.max_vectors,
-        bracket=options.bracket,
+        bracket=bracket if options.bracket is None else options.bracket,
         on_vector=lambda number: options.say(f"direction {number}"),
     )
 
@@ -360,7 +377,7 @@ def _pull(trained: _Trained, formed: _Formed) -> Array:
 
 def _drifted_users(trained: _Trained, items: SideFactors, drift: Array, keep: bool) -> tuple[SideFactors, Array | None]:
     half = half_sweep(trained.left.by_user, items, trained.objective, keep=keep, threads=trained.threads)
-    return _plus(half.side, _unstack(drift, half.side)), half.kept
+    return _plus(half.side, unstacked(drift, half.side.factors.shape[1])), half.kept
 
 
 def _user_inverse(trained: _Trained, items: SideFactors, kept: Array | None) -> Inverse:
@@ -369,11 +386,11 @@ def _user_inverse(trained: _Trained, items: SideFactors, kept: Array | None) -> 
     return KeptInverse(kept, items.factors.shape[1], trained.threads)
 
 
-def _keeps(trained: _Trained, options: Options, *, items_only: bool) -> bool:
+def _keeps(trained: _Trained, options: Options) -> bool:
     """Whether the Cholesky factors, about d²/2 numbers a row, are within the memory allowed for them."""
     d = trained.items.factors.shape[1] + trained.objective.biases
-    rows = trained.left.n_items + (0 if items_only else trained.left.n_users)
-    return rows * d * (d + 16) // 2 * trained.items.factors.dtype.itemsize <= options.kept_bytes
+    numbers = (trained.left.n_items + trained.left.n_users) * d * (d + 16) // 2
+    return numbers * int(trained.items.factors.dtype.itemsize) <= options.kept_bytes
 
 
 def _take(side: SideFactors, rows: NDArray[np.int64]) -> SideFactors:
@@ -394,11 +411,6 @@ def _minus(side: SideFactors, other: SideFactors) -> SideFactors:
     return SideFactors(side.factors - other.factors, side.bias - other.bias)
 
 
-def _unstack(matrix: Array, like: SideFactors) -> SideFactors:
-    k = like.factors.shape[1]
-    return SideFactors(matrix[:, :k], matrix[:, k] if matrix.shape[1] > k else np.zeros_like(like.bias))
-
-
 def _finite(factors: Factors) -> bool:
-    sides = (factors.user, factors.item)
-    return all(bool(np.isfinite(array).all()) for side in sides for array in (side.factors, side.bias))
+    arrays = (factors.user.factors, factors.user.bias, factors.item.factors, factors.item.bias)
+    return sum(int(np.count_nonzero(~np.isfinite(array))) for array in arrays) == 0

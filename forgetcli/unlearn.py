@@ -16,12 +16,15 @@ from forgetcli.interactions import Interactions, Remaining
 from forgetcli.model import Factors, HistoryEntry, Model, SideFactors
 from forgetcli.objective import Objective
 from forgetcli.records import ForgetRequest, RequestCounts, Resolution
-from forgetcli.response import Options, Path, respond
+from forgetcli.response import STEP_COST, Options, Path, exact_sweeps, respond
 
-Method = Literal["response", "sweeps"]
+Method = Literal["auto", "response", "sweeps", "retrain"]
 
 DEFAULT_SWEEPS = 5
 """Warm sweeps of `--method sweeps` where none are asked for: the published method's usual number."""
+
+MOST_SHARE = 0.4
+"""Beyond this share of the records the second-order step was not found to reach a retrain's level."""
 
 ASSUMED_SWEEPS = 15
 """T of a model whose history is not known: the number that most trainers run by default."""
@@ -70,7 +73,7 @@ def forget(
     model: Model,
     request: ForgetRequest,
     *,
-    method: Method = "response",
+    method: Method = "auto",
     sweeps: int = DEFAULT_SWEEPS,
     interactions: Interactions | None = None,
     threads: int = 0,
@@ -80,8 +83,10 @@ def forget(
     """Removes the requested records from the model and its data, and moves the factors to where the remaining data
     would have put them.
 
+    method "auto":     "response", or "retrain" where that costs no more or the request is too large for it.
     method "response": the second-order step of `response`, then one exact sweep: to the level of a retrain.
     method "sweeps":   so many warm ALS sweeps on what remains (Unlearn-ALS: Xu et al. 2023).
+    method "retrain":  see `retrain`, with the model's own seed.
     interactions:      the training data of a model that was saved without it.
 
     A request of which nothing is found changes nothing. Raises DataError when the model has no data and none is
@@ -96,7 +101,13 @@ def forget(
     kept = _kept_factors(model.factors, remaining, objective)
     before = _standing(remaining.interactions, kept, objective, threads)
     vectors, path = 0, None
-    if method == "response":
+    steps: tuple[HistoryEntry, ...]
+    if method == "auto":
+        method = _cheaper(len(resolution.removal.entries) / len(data), trained_sweeps(model))
+    if method == "retrain":
+        trained = train(remaining.interactions, model.config, threads=threads, on_progress=on_progress)
+        factors, steps = trained.factors, trained.history
+    elif method == "response":
         response = respond(
             data,
             resolution.removal,
@@ -108,20 +119,28 @@ def forget(
             options=Options(threads=threads, on_step=on_step),
         )
         factors, vectors, path = response.factors, response.vectors, response.path
-        steps: tuple[HistoryEntry, ...] = (HistoryEntry("response", response.objective, {}),)
+        steps = (HistoryEntry("response", response.objective, {}),)
     else:
         factors, steps = descend(
             remaining.interactions, kept.item, objective, sweeps=sweeps, threads=threads, on_progress=on_progress
         )
     after = _standing(remaining.interactions, factors, objective, threads)
+    past = () if method == "retrain" else _blank(model.history)
     return ForgetResult(
-        model=_successor(model, factors, remaining.interactions, steps),
+        model=Model(
+            model.config,
+            factors,
+            remaining.interactions.users,
+            remaining.interactions.items,
+            past + steps,
+            remaining.interactions,
+        ),
         counts=resolution.counts,
         erased_users=resolution.erased_users,
         erased_items=resolution.erased_items,
         method=method,
         path=path,
-        sweeps=len(steps) if method == "sweeps" else response.sweeps,
+        sweeps=response.sweeps if method == "response" else len(steps),
         vectors=vectors,
         before=before,
         after=after,
@@ -206,8 +225,13 @@ def _standing(interactions: Interactions, factors: Factors, objective: Objective
     return Standing(at.objective, at.relative)
 
 
-def _successor(model: Model, factors: Factors, interactions: Interactions, steps: tuple[HistoryEntry, ...]) -> Model:
-    """The model after forgetting. Its earlier history keeps its length, but not its figures: an objective or metric
-    of that time depends on what is now forgotten."""
-    past = tuple(HistoryEntry(entry.kind, None, {}) for entry in model.history)
-    return Model(model.config, factors, interactions.users, interactions.items, past + steps, interactions)
+def _cheaper(share: float, sweeps: int) -> Method:
+    """The second-order step, unless training anew costs no more or the request is too large."""
+    cost = STEP_COST + exact_sweeps(0.0, share, sweeps)
+    return "retrain" if share > MOST_SHARE or cost >= sweeps else "response"
+
+
+def _blank(history: tuple[HistoryEntry, ...]) -> tuple[HistoryEntry, ...]:
+    """The history with its length, but not its figures: an objective or metric of that time depends on what is now
+    forgotten."""
+    return tuple(HistoryEntry(entry.kind, None, {}) for entry in history)
