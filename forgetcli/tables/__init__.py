@@ -1,0 +1,24 @@
+"""Tables in and out: Parquet and delimited text. The only package that knows pyarrow."""
+
+from forgetcli.tables.batches import BadRows
+from forgetcli.tables.columns import ColumnOptions
+from forgetcli.tables.lists import ItemNames, read_ids, read_item_names, read_records
+from forgetcli.tables.reading import ReadResult, read_heldout, read_interactions
+from forgetcli.tables.sources import Sources
+from forgetcli.tables.writing import RecommendationWriter, TableFormat, table_format
+
+__all__ = [
+    "BadRows",
+    "ColumnOptions",
+    "ItemNames",
+    "ReadResult",
+    "RecommendationWriter",
+    "Sources",
+    "TableFormat",
+    "read_heldout",
+    "read_ids",
+    "read_interactions",
+    "read_item_names",
+    "read_records",
+    "table_format",
+]

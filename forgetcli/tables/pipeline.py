@@ -1,0 +1,61 @@
+"""The batches of several sources, parsed by several threads and handed on in order."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+from forgetcli.tables.batches import Batch
+from forgetcli.tables.columns import ColumnOptions, Wanted
+from forgetcli.tables.parquet import parquet_table
+from forgetcli.tables.sources import Source, opened
+from forgetcli.tables.text import text_table
+
+Given = TypeVar("Given")
+Result = TypeVar("Result")
+
+
+def read_batches(source: Source, options: ColumnOptions, wanted: Wanted, process: Callable[[Batch], Result],
+                 threads: int = 0) -> Iterator[Result]:
+    """What `process` makes of each batch of a source, in the order of the rows.
+
+    process: called by several threads at once, each time with another batch.
+    threads: 0 is one for each processor.
+
+    Raises what `process` raises, and FileSystemError, DataError and UsageError as opening and parsing do.
+    """
+    workers = threads if threads > 0 else _processors()
+    with opened(source) as file:
+        if file.kind == "parquet":
+            table = parquet_table(source.name, file.file, options, wanted, threads)
+        else:
+            table = text_table(source, file.file, options, wanted)
+        yield from _in_order(lambda piece: process(piece()), table.pieces, workers)
+
+
+def _in_order(function: Callable[[Given], Result], values: Iterable[Given], workers: int) -> Iterator[Result]:
+    """function(value) of each value, in order, a few ahead of what is asked for."""
+    if workers == 1:
+        yield from map(function, values)
+        return
+    waiting: deque[Future[Result]] = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            for value in values:
+                waiting.append(pool.submit(function, value))
+                if len(waiting) > workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _processors() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

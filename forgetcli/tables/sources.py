@@ -1,0 +1,173 @@
+"""Where tables come from: files, directories and standard input, found, opened and unpacked."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, Protocol, TypeAlias
+
+import pyarrow as pa
+
+from forgetcli.errors import DataError, FileSystemError, UsageError
+from forgetcli.tables.columns import printable
+
+Sources: TypeAlias = str | Path | Sequence[str | Path]
+"""One or several of: a file, a directory of Parquet files, "-" for standard input."""
+
+PARQUET_SUFFIXES = (".parquet", ".parq", ".pq")
+PARQUET_MAGIC = b"PAR1"
+COMPRESSIONS = {".gz": ("gzip", b"\x1f\x8b"), ".zst": ("zstd", b"\x28\xb5\x2f\xfd"), ".bz2": ("bz2", b"BZh")}
+"""Of each ending: Arrow's name of the compression and the bytes that such files start with."""
+ZIP_MAGIC = b"PK\x03\x04"
+LONGEST_MAGIC = 4
+
+
+@dataclass(frozen=True)
+class Source:
+    """One file to read.
+
+    path: of the file, or None for standard input.
+    name: for messages.
+    """
+
+    path: Path | None
+    name: str
+
+    @property
+    def suffix(self) -> str:
+        """The last ending of the name, in lower case and without that of a compression: ".csv" of "a.CSV.gz"."""
+        suffixes = [] if self.path is None else [suffix.lower() for suffix in self.path.suffixes]
+        if suffixes and suffixes[-1] in COMPRESSIONS:
+            suffixes.pop()
+        return suffixes[-1] if suffixes else ""
+
+
+class ByteStream(Protocol):
+    """What a text table is read from."""
+
+    def read(self, size: int, /) -> bytes:
+        """At most `size` bytes; none at the end."""
+
+
+@dataclass(frozen=True)
+class OpenedSource:
+    """An open file: for "parquet" an Arrow file that can seek, for "text" a stream of unpacked bytes."""
+
+    kind: Literal["parquet", "text"]
+    file: Any
+
+
+def find_sources(sources: Sources) -> list[Source]:
+    """The files meant, in the order given; the Parquet files of a directory are found at any depth, in the order of
+    their paths, without hidden ones and those that start with `_` (Spark's markers).
+
+    Raises FileSystemError for what is not there or not readable, DataError for a directory without Parquet files, and
+    UsageError for standard input named twice or no input at all.
+    """
+    given = [sources] if isinstance(sources, (str, Path)) else list(sources)
+    if not given:
+        raise UsageError("no input was named", hint="name a file, a directory of Parquet files, or - for stdin")
+    if sum(str(source) == "-" for source in given) > 1:
+        raise UsageError("standard input (-) can be read only once")
+    return [file for source in given for file in _files_of(source)]
+
+
+def _files_of(source: str | Path) -> list[Source]:
+    if str(source) == "-":
+        return [Source(None, "standard input")]
+    path = Path(source)
+    with file_errors(printable(str(path))):
+        if not path.is_dir():
+            return [Source(path, printable(str(path)))]
+        files = sorted(file for file in path.rglob("*")
+                       if file.suffix.lower() in PARQUET_SUFFIXES and file.is_file()
+                       and not any(part.startswith((".", "_")) for part in file.relative_to(path).parts))
+    if not files:
+        raise DataError(f"the directory {printable(str(path))} holds no Parquet files",
+                        hint="name CSV files one by one, for example with a shell pattern")
+    return [Source(file, printable(str(file))) for file in files]
+
+
+@contextmanager
+def opened(source: Source) -> Iterator[OpenedSource]:
+    """The source open for reading, its format told by its name and its first bytes.
+
+    Parquet that comes through a pipe is read into memory whole, since its index is at the end.
+
+    Raises FileSystemError where the file cannot be opened or read, DataError where its content is not what the name
+    promises, or empty.
+    """
+    with file_errors(source.name), _raw(source) as raw:
+        magic = raw.read(LONGEST_MAGIC)
+        if not magic:
+            raise DataError(f"{source.name} is empty")
+        if magic == PARQUET_MAGIC:
+            seekable = source.path is not None and source.path.is_file()
+            with pa.OSFile(str(source.path)) if seekable else pa.BufferReader(magic + raw.read()) as file:
+                yield OpenedSource("parquet", file)
+            return
+        if source.suffix in PARQUET_SUFFIXES:
+            raise DataError(f"{source.name} is not a Parquet file")
+        if magic == ZIP_MAGIC:
+            raise DataError(f"{source.name} is a zip archive or a spreadsheet",
+                            hint="unpack it, or save the sheet as CSV")
+        yield OpenedSource("text", _unpacked(source, _Rewound(magic, raw), magic))
+
+
+@contextmanager
+def file_errors(name: str) -> Iterator[None]:
+    """Turns what the file system and Arrow say of a file into this program's errors, with the file's name."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None:
+            raise FileSystemError(f"{name}: {error.strerror}") from error
+        raise _damaged(name, error) from error
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise _damaged(name, error) from error
+
+
+def _damaged(name: str, error: Exception) -> DataError:
+    return DataError(f"{name} is damaged or not what its name says: {printable(str(error).splitlines()[0][:200])}")
+
+
+@contextmanager
+def _raw(source: Source) -> Iterator[BinaryIO]:
+    if source.path is not None:
+        with source.path.open("rb") as file:
+            yield file
+    elif sys.stdin is None:
+        raise FileSystemError("standard input is closed")
+    else:
+        yield sys.stdin.buffer
+
+
+class _Rewound:
+    """A stream whose first bytes were read already, from its start again; pipes cannot seek.
+
+    It has what Arrow asks of a Python file.
+    """
+
+    closed = False
+
+    def __init__(self, start: bytes, rest: BinaryIO) -> None:
+        self._start = start
+        self._rest = rest
+
+    def read(self, size: int) -> bytes:
+        """At most `size` bytes; none at the end."""
+        start, self._start = self._start[:size], self._start[size:]
+        return start + self._rest.read(size - len(start))
+
+
+def _unpacked(source: Source, stream: _Rewound, magic: bytes) -> ByteStream:
+    promised = COMPRESSIONS.get(source.path.suffix.lower()) if source.path is not None else None
+    if promised is not None and not magic.startswith(promised[1]):
+        raise DataError(f"{source.name} is not {promised[0]} data")
+    for name, start in COMPRESSIONS.values():
+        if magic.startswith(start):
+            return pa.CompressedInputStream(pa.PythonFile(stream, mode="r"), name)  # type: ignore[no-any-return]
+    return stream
