@@ -1,0 +1,90 @@
+"""What a command says while it works and when it has done."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from forgetcli.report.text import notice
+
+if TYPE_CHECKING:
+    from forgetcli.als import SweepReport
+    from forgetcli.report.progress import Display
+
+
+class Session:
+    """One run of a command: talk goes to standard error, and with --json one object to standard output.
+
+    sweeps:  what is reported of each sweep: objective, metrics, and the seconds since the one before.
+    seconds: by stage, in the order of the stages.
+    """
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self.sweeps: list[dict[str, float]] = []
+        self.seconds: dict[str, float] = {}
+        self._command: str = arguments.command
+        self._json: bool = arguments.json
+        self._quiet: bool = arguments.quiet
+        self._progress: bool = arguments.progress
+        self._began = time.perf_counter()
+        self._display: Display | None = None
+        self._last_sweep = self._began
+
+    @contextmanager
+    def stage(self, name: str, doing: str) -> Iterator[None]:
+        """Clocks its body, and shows on a terminal that it is going on.
+
+        name:  of the stage in the JSON object; a repeated one adds up.
+        doing: for the person who waits.
+        """
+        began = self._last_sweep = time.perf_counter()
+        self._display = self._new_display()
+        try:
+            with self._display.activity(doing):
+                yield
+        finally:
+            self._display = None
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
+
+    def on_sweep(self, report: SweepReport) -> None:
+        """The core's progress callback."""
+        now = time.perf_counter()
+        seconds, self._last_sweep = now - self._last_sweep, now
+        self.sweeps.append({"objective": report.objective, "seconds": round(seconds, 6), **report.metrics})
+        if self._display is not None:
+            self._display.sweep(report, seconds)
+
+    def say(self, text: str) -> None:
+        """Talk, unless --quiet."""
+        if not self._quiet:
+            print(text, file=sys.stderr, flush=True)
+
+    def warn(self, message: str) -> None:
+        """A warning, also with --quiet."""
+        print(notice("warning", message), file=sys.stderr, flush=True)
+
+    def finish(self, document: dict[str, Any], text: str = "") -> None:
+        """The result: as JSON with --json, otherwise as text on standard output.
+
+        document: the command's own members; those that all commands have are added.
+        """
+        if self._json:
+            from forgetcli.report.documents import envelope, to_json
+
+            self.seconds["total"] = time.perf_counter() - self._began
+            print(to_json(envelope(self._command, document, self.seconds)))
+        elif text:
+            print(text)
+
+    def _new_display(self) -> Display:
+        from forgetcli.report import progress
+
+        if self._quiet:
+            return progress.Silent()
+        if sys.stderr.isatty():
+            return progress.on_terminal()
+        return progress.Lines(sys.stderr) if self._progress else progress.Silent()
