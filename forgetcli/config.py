@@ -97,8 +97,9 @@ class TrainConfig:
         known = {field.name for field in dataclasses.fields(cls)}
         unknown = sorted(set(values) - known)
         if unknown:
+            names = ", ".join(map(repr, unknown))[:200]
             raise ModelFileError(
-                f"the model's configuration has unknown options: {', '.join(unknown)[:200]}",
+                f"the model's configuration has unknown options: {names}",
                 hint="a newer version of forgetcli may have written it",
             )
         try:

@@ -252,8 +252,10 @@ def _locked(path: StrPath, timeout: float | None) -> int:
 def _still_locked(path: StrPath, timeout: float, status: os.stat_result) -> FileSystemError:
     holder = _lock_holder(status)
     who = "another process" if holder is None else f"process {holder}"
-    return FileSystemError(f"cannot lock {os.fspath(path)}: {who} is changing it, still after {timeout:g} s",
-                           hint="try again when it has finished, or wait longer with --lock-timeout SECONDS")
+    return FileSystemError(
+        f"cannot lock {os.fspath(path)}: {who} is changing it, still after {timeout:g} s",
+        hint="try again when it has finished, or wait longer with --lock-timeout SECONDS",
+    )
 
 
 def _lock_holder(status: os.stat_result) -> int | None:

@@ -133,8 +133,10 @@ class Archive:
                 raise ModelFileError(f"the file ends inside {member.key}")
             checksum = zlib.crc32(piece, checksum)
         if checksum != member.checksum:
-            raise ModelFileError(f"{member.key} is damaged: its checksum does not hold",
-                                 hint="copy the file again from where it was whole")
+            raise ModelFileError(
+                f"{member.key} is damaged: its checksum does not hold",
+                hint="copy the file again from where it was whole",
+            )
         return buffer
 
 
@@ -148,16 +150,22 @@ def open_npz(path: StrPath) -> Iterator[Archive]:
     """
     with file_system_errors(path, "read"):
         if not stat.S_ISREG(os.stat(path).st_mode) and not os.path.isdir(path):
-            raise ModelFileError(f"{os.fspath(path)}: a pipe or a device cannot be read as a model",
-                                 hint="copy its content to a file first")
+            raise ModelFileError(
+                f"{os.fspath(path)}: a pipe or a device cannot be read as a model",
+                hint="copy its content to a file first",
+            )
         with open(path, "rb") as file:
             try:
                 size = os.fstat(file.fileno()).st_size
                 entries = read_entries(file, size)
-                yield Archive(file, size, {
-                    entry.key: _read_member(file, entry.key, entry.start, entry.size, entry.checksum)
-                    for entry in entries
-                })
+                yield Archive(
+                    file,
+                    size,
+                    {
+                        entry.key: _read_member(file, entry.key, entry.start, entry.size, entry.checksum)
+                        for entry in entries
+                    },
+                )
             except ModelFileError as error:
                 raise ModelFileError(f"{os.fspath(path)}: {error.message}", error.hint) from error
 
@@ -170,8 +178,9 @@ def _read_member(file: BufferedReader, key: str, start: int, size: int, checksum
         raise ModelFileError(f"{key} is not a plain NumPy array")
     dtype, shape = match[1].decode("ascii"), tuple(int(length) for length in match.groups()[2:] if length)
     if not re.fullmatch(r"<f[48]|<i[48]|\|u1|<U\d+", dtype):
-        raise ModelFileError(f"{key} is of type {dtype!r}: a model has little-endian numbers, bytes and texts, and "
-                             "never pickled objects")
+        raise ModelFileError(
+            f"{key} is of type {dtype!r}: a model has little-endian numbers, bytes and texts, and never pickled objects"
+        )
     if match[2] == b"True":
         raise ModelFileError(f"{key} is stored by columns, and a model's arrays by rows")
     elements = size - len(header)

@@ -43,24 +43,50 @@ def local_header(position: int, name: bytes, size: int, checksum: int) -> bytes:
     # An extra field that says its own alignment (Apache Commons Compress), with zeros up to where the data starts.
     filling = -(position + _LOCAL.size + len(name) + len(sizes) + 6) % ALIGNMENT
     extra = sizes + struct.pack("<3H", _ALIGNMENT_EXTRA, 2 + filling, ALIGNMENT) + bytes(filling)
-    return _LOCAL.pack(b"PK\3\4", _VERSION, 0, 0, 0, _FIRST_OF_1980, checksum, _IN_EXTRA, _IN_EXTRA,
-                       len(name), len(extra)) + name + extra
+    return (
+        _LOCAL.pack(b"PK\3\4", _VERSION, 0, 0, 0, _FIRST_OF_1980, checksum, _IN_EXTRA, _IN_EXTRA, len(name), len(extra))
+        + name
+        + extra
+    )
 
 
 def directory_entry(position: int, name: bytes, size: int, checksum: int) -> bytes:
     """The member's entry in the directory at the end of the file."""
     extra = struct.pack("<2H3Q", _ZIP64_EXTRA, 24, size, size, position)
-    return _CENTRAL.pack(b"PK\1\2", _UNIX | _VERSION, _VERSION, 0, 0, 0, _FIRST_OF_1980, checksum, _IN_EXTRA,
-                         _IN_EXTRA, len(name), len(extra), 0, 0, 0, _READABLE_FILE, _IN_EXTRA) + name + extra
+    return (
+        _CENTRAL.pack(
+            b"PK\1\2",
+            _UNIX | _VERSION,
+            _VERSION,
+            0,
+            0,
+            0,
+            _FIRST_OF_1980,
+            checksum,
+            _IN_EXTRA,
+            _IN_EXTRA,
+            len(name),
+            len(extra),
+            0,
+            0,
+            0,
+            _READABLE_FILE,
+            _IN_EXTRA,
+        )
+        + name
+        + extra
+    )
 
 
 def directory(position: int, entries: list[bytes]) -> bytes:
     """The end of the file: the directory, which starts at `position`, and what leads to it."""
     size, count = sum(map(len, entries)), len(entries)
-    return (b"".join(entries)
-            + _END64.pack(b"PK\6\6", _END64.size - 12, _UNIX | _VERSION, _VERSION, 0, 0, count, count, size, position)
-            + _LOCATOR.pack(b"PK\6\7", 0, position + size, 1)
-            + _END.pack(b"PK\5\6", 0, 0, _IN_END64, _IN_END64, _IN_EXTRA, _IN_EXTRA, 0))
+    return (
+        b"".join(entries)
+        + _END64.pack(b"PK\6\6", _END64.size - 12, _UNIX | _VERSION, _VERSION, 0, 0, count, count, size, position)
+        + _LOCATOR.pack(b"PK\6\7", 0, position + size, 1)
+        + _END.pack(b"PK\5\6", 0, 0, _IN_END64, _IN_END64, _IN_EXTRA, _IN_EXTRA, 0)
+    )
 
 
 @dataclass(frozen=True)
@@ -129,8 +155,25 @@ def _parse_directory(listed: bytes) -> list[Entry]:
     while at < len(listed):
         if at + _CENTRAL.size > len(listed) or not listed.startswith(b"PK\1\2", at):
             raise _damaged("its directory cannot be read")
-        (_, _, _, flags, method, _, _, checksum, packed, size, name_length, extra_length, comment_length, _, _, _,
-         start) = _CENTRAL.unpack_from(listed, at)
+        (
+            _,
+            _,
+            _,
+            flags,
+            method,
+            _,
+            _,
+            checksum,
+            packed,
+            size,
+            name_length,
+            extra_length,
+            comment_length,
+            _,
+            _,
+            _,
+            start,
+        ) = _CENTRAL.unpack_from(listed, at)
         extra_at = at + _CENTRAL.size + name_length
         name, extra = listed[at + _CENTRAL.size : extra_at], listed[extra_at : extra_at + extra_length]
         at = extra_at + extra_length + comment_length
@@ -138,8 +181,10 @@ def _parse_directory(listed: bytes) -> list[Entry]:
             raise _damaged("its directory cannot be read")
         key = _key(name)
         if method:
-            raise ModelFileError("its members are compressed, and a model's are not",
-                                 hint="write it again with numpy.savez instead of numpy.savez_compressed")
+            raise ModelFileError(
+                "its members are compressed, and a model's are not",
+                hint="write it again with numpy.savez instead of numpy.savez_compressed",
+            )
         size, packed, start = _with_extra(extra, (size, packed, start))
         if flags & ~_KNOWN_FLAGS or size != packed:
             raise _damaged(f"{key} is encrypted, or its sizes contradict each other")
@@ -195,8 +240,9 @@ def _not_a_zip(file: BufferedReader, size: int) -> ModelFileError:
     if not size:
         return ModelFileError("the file is empty")
     if start.startswith(b"PK\3\4"):
-        return ModelFileError("the file is cut off, or something was appended to it",
-                              hint="copy it again from where it was whole")
+        return ModelFileError(
+            "the file is cut off, or something was appended to it", hint="copy it again from where it was whole"
+        )
     kinds = {b"PAR1": ", but a Parquet file", b"\x93NUMPY": ", but a single NumPy array"}
     kind = next((kind for magic, kind in kinds.items() if start.startswith(magic)), "")
     return ModelFileError(f"not a forgetcli model{kind}", hint="a model is an .npz file that `forget train` wrote")

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from forgetcli.checkpoint import ModelInfo, inspect, load, save, save_to
+from forgetcli.checkpoint import IdKind, ModelInfo, inspect, load, save, save_to
 from forgetcli.config import TrainConfig
 from forgetcli.errors import FileSystemError, ModelFileError, NumericalError
 from forgetcli.interactions import Csr, Interactions, Utf8Ids, Vocabulary
@@ -41,11 +41,18 @@ def model(*, text_ids: bool = False, interactions: bool = True, **options: Any) 
     if text_ids:
         users = Vocabulary(Utf8Ids.from_strings(["0012", "12", "zoë"]))
         items = Vocabulary(Utf8Ids.from_strings(["Amélie", "Psycho", "Zodiac", "七人の侍"]))
-    by_user = Csr(np.array([0, 2, 3, 6]), np.array([0, 2, 1, 0, 1, 3], np.int32),
-                  np.array([1, 2.5, 3, 4, 5, 0.5], np.float32), 4)
+    by_user = Csr(
+        np.array([0, 2, 3, 6]), np.array([0, 2, 1, 0, 1, 3], np.int32), np.array([1, 2.5, 3, 4, 5, 0.5], np.float32), 4
+    )
     global_mean = 3.25 if config.objective == "explicit" else 0.0
-    return Model(config, Factors(side(3), side(4), global_mean), users, items, HISTORY,
-                 Interactions(users, items, by_user) if interactions else None)
+    return Model(
+        config,
+        Factors(side(3), side(4), global_mean),
+        users,
+        items,
+        HISTORY,
+        Interactions(users, items, by_user) if interactions else None,
+    )
 
 
 EACH_KIND = [
@@ -82,19 +89,33 @@ EXPLICIT = ["user_bias", "item_bias", "global_mean"]
 INTERACTIONS = ["interactions_indptr", "interactions_indices", "interactions_values"]
 
 
-@pytest.mark.parametrize(("model", "ids", "more"), [
-    (model(), ["user_ids", "item_ids"], EXPLICIT + INTERACTIONS),
-    (model(objective="implicit", text_ids=True),
-     ["user_id_bytes", "user_id_offsets", "item_id_bytes", "item_id_offsets"], INTERACTIONS),
-    (model(interactions=False), ["user_ids", "item_ids"], EXPLICIT),
-])
+@pytest.mark.parametrize(
+    ("model", "ids", "more"),
+    [
+        (model(), ["user_ids", "item_ids"], EXPLICIT + INTERACTIONS),
+        (
+            model(objective="implicit", text_ids=True),
+            ["user_id_bytes", "user_id_offsets", "item_id_bytes", "item_id_offsets"],
+            INTERACTIONS,
+        ),
+        (model(interactions=False), ["user_ids", "item_ids"], EXPLICIT),
+    ],
+)
 def test_numpy_opens_a_model_without_pickles_and_finds_the_documented_keys(
     tmp_path: Path, model: Model, ids: list[str], more: list[str]
 ) -> None:
     save(model, tmp_path / "model.npz")
     with np.load(tmp_path / "model.npz", allow_pickle=False) as arrays:
-        assert list(arrays) == ["format", "format_version", "config", "history", *ids, "user_factors", "item_factors",
-                                *more]
+        assert list(arrays) == [
+            "format",
+            "format_version",
+            "config",
+            "history",
+            *ids,
+            "user_factors",
+            "item_factors",
+            *more,
+        ]
         assert (str(arrays["format"]), int(arrays["format_version"])) == ("forgetcli-model", 1)
         assert json.loads(str(arrays["config"])) == model.config.to_dict()
         assert json.loads(str(arrays["history"])) == [
@@ -122,11 +143,18 @@ def test_what_is_loaded_is_read_only_and_belongs_together(tmp_path: Path) -> Non
 def test_inspecting_tells_what_loading_finds(tmp_path: Path, model: Model) -> None:
     path = tmp_path / "model.npz"
     save(model, path)
-    kind = "text" if isinstance(model.users.ids, Utf8Ids) else "integer"
+    kind: IdKind = "text" if isinstance(model.users.ids, Utf8Ids) else "integer"
     info = inspect(path)
     assert info == ModelInfo(
-        format_version=1, config=model.config, n_users=3, n_items=4, n_interactions=6 if model.interactions else None,
-        user_id_kind=kind, item_id_kind=kind, history=HISTORY, file_size=path.stat().st_size,
+        format_version=1,
+        config=model.config,
+        n_users=3,
+        n_items=4,
+        n_interactions=6 if model.interactions else None,
+        user_id_kind=kind,
+        item_id_kind=kind,
+        history=HISTORY,
+        file_size=path.stat().st_size,
     )
     assert info.sweeps == 1
 
@@ -183,10 +211,13 @@ def test_a_model_that_numpy_has_saved_again_is_still_one(tmp_path: Path) -> None
     assert written(load(tmp_path / "model.npz")) == written(model())
 
 
-@pytest.mark.parametrize(("text_ids", "key"), [
-    *((False, key) for key in arrays_of(model())),
-    *((True, key) for key in ("user_id_bytes", "user_id_offsets", "item_id_bytes", "item_id_offsets")),
-])
+@pytest.mark.parametrize(
+    ("text_ids", "key"),
+    [
+        *((False, key) for key in arrays_of(model())),
+        *((True, key) for key in ("user_id_bytes", "user_id_offsets", "item_id_bytes", "item_id_offsets")),
+    ],
+)
 def test_a_model_without_one_of_its_arrays_is_refused(tmp_path: Path, text_ids: bool, key: str) -> None:
     arrays = arrays_of(model(text_ids=text_ids))
     del arrays[key]
@@ -198,17 +229,21 @@ NUMBERS = [key for key in arrays_of(model()) if key not in ("format", "config", 
 
 
 @pytest.mark.parametrize("key", NUMBERS)
-@pytest.mark.parametrize("change", [
-    lambda array: array.astype(np.float64 if array.dtype == np.float32 else np.float32),
-    lambda array: array[None],
-    lambda array: array[..., None],
-    lambda array: np.concatenate([array, array[-1:]]) if array.ndim else array[None],
-    lambda array: array[:-1] if array.ndim else array[None],
-    lambda array: array.astype(array.dtype.newbyteorder(">")),
-    lambda array: array.astype(object),
-    lambda array: np.array("text"),
-    lambda array: np.empty((0, 0), array.dtype),
-], ids=["dtype", "axis before", "axis after", "longer", "shorter", "big-endian", "pickled", "text", "empty"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda array: array.astype(np.float64 if array.dtype == np.float32 else np.float32),
+        lambda array: array[None],
+        lambda array: array[..., None],
+        lambda array: np.concatenate([array, array[-1:]]) if array.ndim else array[None],
+        lambda array: array[:-1] if array.ndim else array[None],
+        lambda array: array.astype(array.dtype.newbyteorder(">")),
+        lambda array: array.astype(object),
+        lambda array: np.array("text"),
+        lambda array: np.empty((0, 0), array.dtype),
+    ],
+    ids=["dtype", "axis before", "axis after", "longer", "shorter", "big-endian", "pickled", "text", "empty"],
+)
 def test_an_array_of_another_type_or_shape_is_refused(
     tmp_path: Path, key: str, change: Callable[[NDArray[Any]], NDArray[Any]]
 ) -> None:
@@ -225,67 +260,88 @@ ENTRY = {"kind": "sweep", "objective": 1.5, "metrics": {}}
 INT, INT32, REAL = np.int64, np.int32, np.float32
 
 
-@pytest.mark.parametrize(("changes", "message"), [
-    ({"format": text("another")}, "not a forgetcli model, but another NumPy archive"),
-    ({"format_version": np.array(2)}, "the model's format has version 2, and this program knows 1"),
-    ({"format_version": np.array(0)}, "the model's format has version 0, and this program knows 1"),
-    ({"more": np.zeros(3)}, "it has arrays that such a model does not have: more"),
-    ({"user_id_bytes": np.zeros(3, np.uint8)}, "it has no user_id_offsets"),
-    ({"config": text("{")}, "config is not valid JSON"),
-    ({"config": text("[" * 10_000)}, "config is not valid JSON"),
-    ({"config": text([])}, "config is not a JSON object"),
-    ({"config": text(" " * 20_000)}, "config has more than 16,384 characters"),
-    ({"config": np.zeros(3)}, "config should be one text"),
-    ({"config": text(CONFIG | {"verbosity": 3})}, "the model's configuration has unknown options: verbosity"),
-    ({"config": text(CONFIG | {"reg": 0})}, "the model's configuration is not valid: --reg must be"),
-    ({"config": text(CONFIG | {"reg": 10**400})}, "the model's configuration is not valid: --reg must be"),
-    ({"config": text(CONFIG | {"reg": float("nan")})}, "the model's configuration is not valid: --reg must be"),
-    ({"config": text(CONFIG | {"dtype": []})}, "the model's configuration is not valid: --dtype must be"),
-    ({"config": text(CONFIG | {"dtype": "float64"})}, "user_factors should be (3, 2) of float64"),
-    ({"config": text(CONFIG | {"factors": 3})}, "user_factors should be (3, 3) of float32"),
-    ({"config": text(CONFIG | {"objective": "implicit", "biases": False})},
-     "it has arrays that such a model does not have: global_mean, item_bias, user_bias"),
-    ({"config": text(CONFIG | {"biases": False})}, "user_bias should be zero in a model without biases"),
-    ({"history": text({})}, "history is not a JSON list"),
-    ({"history": text([3])}, "history has an entry that is not"),
-    ({"history": text([ENTRY | {"forgotten": [12]}])}, "history has an entry that is not"),
-    ({"history": text([ENTRY | {"kind": "\x1b[2J"}])}, "history has an entry that is not"),
-    ({"history": text([ENTRY | {"objective": "low"}])}, "history has an entry that is not"),
-    ({"history": text([ENTRY | {"objective": True}])}, "history has an entry that is not"),
-    ({"history": text('[{"kind": "sweep", "objective": NaN, "metrics": {}}]')}, "history has an entry that is not"),
-    ({"history": text([ENTRY | {"objective": 10**400}])}, "history has an entry that is not"),
-    ({"history": text([ENTRY | {"metrics": {"\n": 1}}])}, "history has an entry that is not"),
-    ({"history": text([ENTRY | {"metrics": {"rmse": None}}])}, "history has an entry that is not"),
-    ({"user_ids": np.array([0, -5, 7])}, "user_ids are not sorted, or not distinct"),
-    ({"item_ids": np.array([1, 2, 2, 3])}, "item_ids are not sorted, or not distinct"),
-    ({"user_factors": np.full((3, 2), np.nan, REAL)}, "user_factors has values that are not finite"),
-    ({"item_factors": np.full((4, 2), -np.inf, REAL)}, "item_factors has values that are not finite"),
-    ({"item_factors": np.zeros((4, 3), REAL)}, "item_factors should be (4, 2) of float32, and is (4, 3) of <f4"),
-    ({"user_bias": np.full(3, np.inf, REAL)}, "user_bias has values that are not finite"),
-    ({"global_mean": np.array(np.nan)}, "global_mean has values that are not finite"),
-    ({"interactions_values": np.full(6, np.nan, REAL)}, "interactions_values has values that are not finite"),
-    ({"interactions_values": np.ones(5, REAL)}, "interactions_values should be (6,) of float32"),
-    ({"interactions_indptr": np.array([0, 2, 6])}, "interactions_indptr should be (4,) of int64"),
-    ({"interactions_indptr": np.array([0, 2, 3, 7])}, "interactions_indptr should rise at every step, from 0 to 6"),
-    ({"interactions_indptr": np.array([0, 2, 2, 6])}, "interactions_indptr should rise at every step, from 0 to 6"),
-    ({"interactions_indptr": np.array([0, 2**62, 3, 6])}, "interactions_indptr should rise at every step, from 0 to 6"),
-    ({"interactions_indices": np.array([0, 2, 1, 0, 1, 4], INT32)}, "interactions_indices name items that the model"),
-    ({"interactions_indices": np.array([0, 2, 1, 0, 1, -1], INT32)}, "interactions_indices name items that the model"),
-    ({"interactions_indices": np.array([2, 0, 1, 0, 1, 3], INT32)}, "interactions_indices are not sorted within each"),
-    ({"interactions_indices": np.array([0, 0, 1, 0, 2, 3], INT32)}, "interactions_indices are not sorted within each"),
-    ({"interactions_indices": np.array([0, 2, 1, 0, 1, 2], INT32)}, "interactions_indices leave out some items"),
-])
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format": text("another")}, "not a forgetcli model, but another NumPy archive"),
+        ({"format_version": np.array(2)}, "the model's format has version 2, and this program knows 1"),
+        ({"format_version": np.array(0)}, "the model's format has version 0, and this program knows 1"),
+        ({"more": np.zeros(3)}, "it has arrays that such a model does not have: more"),
+        ({"user_id_bytes": np.zeros(3, np.uint8)}, "it has no user_id_offsets"),
+        ({"config": text("{")}, "config is not valid JSON"),
+        ({"config": text("[" * 10_000)}, "config is not valid JSON"),
+        ({"config": text([])}, "config is not a JSON object"),
+        ({"config": text(" " * 20_000)}, "config has more than 16,384 characters"),
+        ({"config": np.zeros(3)}, "config should be one text"),
+        ({"config": text(CONFIG | {"verbosity": 3})}, "the model's configuration has unknown options: 'verbosity'"),
+        ({"config": text(CONFIG | {"\x1b[2J": 3})}, "the model's configuration has unknown options: '\\x1b[2J'"),
+        ({"config": text(CONFIG | {"reg": 0})}, "the model's configuration is not valid: --reg must be"),
+        ({"config": text(CONFIG | {"reg": 10**400})}, "the model's configuration is not valid: --reg must be"),
+        ({"config": text(CONFIG | {"reg": float("nan")})}, "the model's configuration is not valid: --reg must be"),
+        ({"config": text(CONFIG | {"dtype": []})}, "the model's configuration is not valid: --dtype must be"),
+        ({"config": text(CONFIG | {"dtype": "float64"})}, "user_factors should be (3, 2) of <f8"),
+        ({"config": text(CONFIG | {"factors": 3})}, "user_factors should be (3, 3) of <f4"),
+        (
+            {"config": text(CONFIG | {"objective": "implicit", "biases": False})},
+            "it has arrays that such a model does not have: global_mean, item_bias, user_bias",
+        ),
+        ({"config": text(CONFIG | {"biases": False})}, "user_bias should be zero in a model without biases"),
+        ({"history": text({})}, "history is not a JSON list"),
+        ({"history": text([3])}, "history has an entry that is not"),
+        ({"history": text([ENTRY | {"forgotten": [12]}])}, "history has an entry that is not"),
+        ({"history": text([ENTRY | {"kind": "\x1b[2J"}])}, "history has an entry that is not"),
+        ({"history": text([ENTRY | {"objective": "low"}])}, "history has an entry that is not"),
+        ({"history": text([ENTRY | {"objective": True}])}, "history has an entry that is not"),
+        ({"history": text('[{"kind": "sweep", "objective": NaN, "metrics": {}}]')}, "history has an entry that is not"),
+        ({"history": text([ENTRY | {"objective": 10**400}])}, "history has an entry that is not"),
+        ({"history": text([ENTRY | {"metrics": {"\n": 1}}])}, "history has an entry that is not"),
+        ({"history": text([ENTRY | {"metrics": {"rmse": None}}])}, "history has an entry that is not"),
+        ({"user_ids": np.array([0, -5, 7])}, "user ids: the ids are not strictly increasing"),
+        ({"item_ids": np.array([1, 2, 2, 3])}, "item ids: the ids are not strictly increasing"),
+        ({"user_factors": np.full((3, 2), np.nan, REAL)}, "user_factors has values that are not finite"),
+        ({"item_factors": np.full((4, 2), -np.inf, REAL)}, "item_factors has values that are not finite"),
+        ({"item_factors": np.zeros((4, 3), REAL)}, "item_factors should be (4, 2) of <f4, and is (4, 3) of <f4"),
+        ({"user_bias": np.full(3, np.inf, REAL)}, "user_bias has values that are not finite"),
+        ({"global_mean": np.array(np.nan)}, "global_mean has values that are not finite"),
+        ({"interactions_values": np.full(6, np.nan, REAL)}, "interactions: a value is not a finite number"),
+        ({"interactions_values": np.ones(5, REAL)}, "interactions_values should be (6,) of <f4"),
+        ({"interactions_indptr": np.array([0, 2, 6])}, "interactions_indptr should be (4,) of <i8"),
+        ({"interactions_indptr": np.array([0, 2, 3, 7])}, "interactions: indptr does not begin at 0 and end at the"),
+        (
+            {
+                "interactions_indptr": np.array([0, 2, 2, 6]),
+                "interactions_indices": np.array([0, 2, 0, 1, 2, 3], INT32),
+            },
+            "interactions: a user or an item has no interaction",
+        ),
+        ({"interactions_indptr": np.array([0, 2**62, 3, 6])}, "interactions: indptr decreases"),
+        (
+            {"interactions_indices": np.array([0, 2, 1, 0, 1, 4], INT32)},
+            "interactions: an index is outside the columns",
+        ),
+        (
+            {"interactions_indices": np.array([0, 2, 1, 0, 1, -1], INT32)},
+            "interactions: an index is outside the columns",
+        ),
+        ({"interactions_indices": np.array([2, 0, 1, 0, 1, 3], INT32)}, "interactions: the indices of a row are not"),
+        ({"interactions_indices": np.array([0, 0, 1, 0, 2, 3], INT32)}, "interactions: the indices of a row are not"),
+        ({"interactions_indices": np.array([0, 2, 1, 0, 1, 2], INT32)}, "interactions: a user or an item has no"),
+    ],
+)
 def test_a_model_that_contradicts_itself_is_refused_with_what_is_wrong(
     tmp_path: Path, changes: Arrays, message: str
 ) -> None:
     assert refusal(tmp_path / "model.npz", arrays_of(model()) | changes).startswith(message)
 
 
-@pytest.mark.parametrize(("texts", "message"), [
-    (["12", "0012", "zoë"], "user_id_bytes are not sorted bytewise, or not distinct"),
-    (["12", "12", "zoë"], "user_id_bytes are not sorted bytewise, or not distinct"),
-    (["", "12", "zoë"], "user_id_offsets should rise at every step, from 0 to 6"),
-])
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        (["12", "0012", "zoë"], "user ids: the ids are not strictly increasing"),
+        (["12", "12", "zoë"], "user ids: the ids are not strictly increasing"),
+        (["", "12", "zoë"], "user ids: an id is empty"),
+    ],
+)
 def test_text_ids_out_of_order_are_refused(tmp_path: Path, texts: list[str], message: str) -> None:
     ids = Utf8Ids.from_strings(texts)
     arrays = arrays_of(model(text_ids=True)) | {"user_id_bytes": ids.data, "user_id_offsets": ids.offsets}
@@ -304,28 +360,27 @@ def test_a_file_cut_off_anywhere_is_refused(tmp_path: Path) -> None:
     content = written(model(text_ids=True))
     for length in range(len(content)):
         path.write_bytes(content[:length])
-        for read in (load, inspect):
-            with pytest.raises(ModelFileError):
-                read(path)
+        with pytest.raises(ModelFileError):
+            load(path)
 
 
 def assert_refused_or_whole(path: Path, content: bytes, original: bytes) -> None:
     """Damage is refused as such, unless it is where nothing is kept: times, attributes, filling."""
     path.write_bytes(content)
+    loaded, message = original, ""
     try:
-        inspect(path)
-        loaded = load(path)
+        loaded = written(load(path))
     except ModelFileError as error:
-        assert error.message.isprintable()
-    else:
-        assert written(loaded) == original
+        message = error.message
+    assert loaded == original
+    assert message.isprintable()
 
 
 def test_a_changed_byte_is_refused_or_changes_nothing(tmp_path: Path) -> None:
     content = written(model(text_ids=True))
     random = np.random.default_rng(3)
-    for at, change in enumerate(random.integers(1, 256, len(content))):
-        damaged = content[:at] + bytes([content[at] ^ int(change)]) + content[at + 1 :]
+    for at in range(0, len(content), 3):
+        damaged = content[:at] + bytes([content[at] ^ int(random.integers(1, 256))]) + content[at + 1 :]
         assert_refused_or_whole(tmp_path / "model.npz", damaged, content)
 
 

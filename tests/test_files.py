@@ -27,8 +27,9 @@ def run(code: str, directory: Path, *arguments: object) -> subprocess.Popen[str]
     prelude = "import os, signal, sys\nfrom forgetcli.errors import FileSystemError\nfrom forgetcli.files import *\n"
     environment = dict(os.environ, PYTHONPATH=os.pathsep.join(path for path in sys.path if path))
     command = [sys.executable, "-c", prelude + code, *map(str, arguments)]
-    return subprocess.Popen(command, env=environment, cwd=directory,
-                            text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    return subprocess.Popen(
+        command, env=environment, cwd=directory, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
 
 
 def output_of(process: subprocess.Popen[str]) -> str:
@@ -273,7 +274,9 @@ def test_an_interrupt_at_any_line_leaves_the_old_or_the_new_file_and_nothing_els
 
 def test_a_file_that_outgrows_its_limit_leaves_the_old_one(tmp_path: Path) -> None:
     write(tmp_path / "model", b"old")
-    text = output_of(run("""
+    text = output_of(
+        run(
+            """
 import resource
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 try:
@@ -281,9 +284,14 @@ try:
         file.write(bytes(1_000_000))
 except FileSystemError as error:
     print(error.message, error.hint, sep="|")
-""", tmp_path))
-    assert text == ("cannot write model: the file would be larger than is allowed|"
-                    "raise the limit (ulimit -f), or use another disk\n")
+""",
+            tmp_path,
+        )
+    )
+    assert text == (
+        "cannot write model: the file would be larger than is allowed|"
+        "raise the limit (ulimit -f), or use another disk\n"
+    )
     assert (tmp_path / "model").read_bytes() == b"old"
     assert names(tmp_path) == ["model"]
 
@@ -305,23 +313,28 @@ def as_somebody_else(code: str, directory: Path) -> str:
 @as_root
 def test_a_directory_that_may_not_be_written_to_is_refused_before_any_work(tmp_path: Path) -> None:
     os.chmod(tmp_path, 0o755)
-    text = as_somebody_else("""
+    text = as_somebody_else(
+        """
 try:
     check_writable("model")
 except FileSystemError as error:
     print(error.message, error.hint, sep="|")
-""", tmp_path)
-    assert text == ("cannot write model: permission denied|"
-                    "check the permissions of the file and of its directory\n")
+""",
+        tmp_path,
+    )
+    assert text == ("cannot write model: permission denied|check the permissions of the file and of its directory\n")
 
 
-@pytest.mark.parametrize(("path", "message", "hint"), [
-    ("missing/model", "no such file or directory", "create the directory .*/missing first"),
-    ("file/model", "not a directory", None),
-    (".", "is a directory", None),
-    ("loop", "too many levels of symbolic links", None),
-    ("x" * 300, "file name too long", None),
-])
+@pytest.mark.parametrize(
+    ("path", "message", "hint"),
+    [
+        ("missing/model", "no such file or directory", "create the directory .*/missing first"),
+        ("file/model", "not a directory", None),
+        (".", "is a directory", None),
+        ("loop", "too many levels of symbolic links", None),
+        ("x" * 300, "file name too long", None),
+    ],
+)
 def test_a_path_that_cannot_be_written_is_refused_with_its_reason(
     tmp_path: Path, path: str, message: str, hint: str | None
 ) -> None:
@@ -363,16 +376,23 @@ with lock("model", timeout=50):
 def test_a_locked_file_is_refused_after_the_timeout_with_who_has_it(tmp_path: Path) -> None:
     write(tmp_path / "model", b"content")
     with lock(tmp_path / "model"):
-        text = output_of(run("""
+        text = output_of(
+            run(
+                """
 try:
     with lock("model", timeout=0.05):
         pass
 except FileSystemError as error:
     print(error.message, error.hint, sep="|")
-""", tmp_path))
+""",
+                tmp_path,
+            )
+        )
     who = f"process {os.getpid()}" if os.path.exists("/proc/locks") else "another process"
-    assert text == (f"cannot lock model: {who} is changing it, still after 0.05 s|"
-                    "try again when it has finished, or wait longer with --lock-timeout SECONDS\n")
+    assert text == (
+        f"cannot lock model: {who} is changing it, still after 0.05 s|"
+        "try again when it has finished, or wait longer with --lock-timeout SECONDS\n"
+    )
     with lock(tmp_path / "model", timeout=0):
         assert names(tmp_path) == ["model"]
 

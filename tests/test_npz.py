@@ -147,38 +147,56 @@ def header_of(shape: str, dtype: str = "<f4", order: str = "False") -> bytes:
     return b"\x93NUMPY\1\0" + struct.pack("<H", len(text)) + text
 
 
-@pytest.mark.parametrize(("member", "message"), [
-    (b"", "array is not a NumPy array"),
-    (b"\x93NUMPY\1\0", "array is not a NumPy array"),
-    (b"not an array at all", "array is not a NumPy array"),
-    (b"\x93NUMPY\2\0" + bytes(100), "array is not a NumPy array"),
-    (b"\x93NUMPY\1\0\xff\xff{}", "array is not a NumPy array"),
-    (b"\x93NUMPY\1\0\2\0{}", "array is not a plain NumPy array"),
-    (header_of("(__import__('os').system('true'),)"), "array is not a plain NumPy array"),
-    (header_of("(1, 1, 1)") + bytes(4), "array is not a plain NumPy array"),
-    (header_of("(-1,)"), "array is not a plain NumPy array"),
-    (header_of("(4611686018427387904,)"), "array is not a plain NumPy array"),
-    (header_of("(999999999999,)"), "array says that it is (999999999999,) of <f4, but it has 0 bytes"),
-    (header_of("(999999999999, 999999999999)") + bytes(4), "array says that it is (999999999999, 999999999999)"),
-    (header_of("()", "<U9999999999"), "array says that it is () of <U9999999999, but it has 0 bytes"),
-    (header_of("(2,)") + bytes(4), "array says that it is (2,) of <f4, but it has 4 bytes"),
-    (header_of("(2,)") + bytes(12), "array says that it is (2,) of <f4, but it has 12 bytes"),
-    (header_of("(2, 2)", order="True") + bytes(16), "array is stored by columns"),
-    (header_of("(1,)", ">f4") + bytes(4), "array is of type '>f4'"),
-    (header_of("(1,)", "<f2") + bytes(2), "array is of type '<f2'"),
-    (header_of("(1,)", "|b1") + bytes(1), "array is of type '|b1'"),
-    (npy(np.array([{"a": 1}], object)), "array is of type '|O': a model has little-endian numbers, bytes and texts, "
-                                        "and never pickled objects"),
-    (npy(np.zeros(2, [("a", "<f4"), ("b", "<i4")])), "array is not a plain NumPy array"),
-])
+@pytest.mark.parametrize(
+    ("member", "message"),
+    [
+        (b"", "array is not a NumPy array"),
+        (b"\x93NUMPY\1\0", "array is not a NumPy array"),
+        (b"not an array at all", "array is not a NumPy array"),
+        (b"\x93NUMPY\2\0" + bytes(100), "array is not a NumPy array"),
+        (b"\x93NUMPY\1\0\xff\xff{}", "array is not a NumPy array"),
+        (b"\x93NUMPY\1\0\2\0{}", "array is not a plain NumPy array"),
+        (header_of("(__import__('os').system('true'),)"), "array is not a plain NumPy array"),
+        (header_of("(1, 1, 1)") + bytes(4), "array is not a plain NumPy array"),
+        (header_of("(-1,)"), "array is not a plain NumPy array"),
+        (header_of("(4611686018427387904,)"), "array is not a plain NumPy array"),
+        (header_of("(999999999999,)"), "array says that it is (999999999999,) of <f4, but it has 0 bytes"),
+        (header_of("(999999999999, 999999999999)") + bytes(4), "array says that it is (999999999999, 999999999999)"),
+        (header_of("()", "<U9999999999"), "array says that it is () of <U9999999999, but it has 0 bytes"),
+        (header_of("(2,)") + bytes(4), "array says that it is (2,) of <f4, but it has 4 bytes"),
+        (header_of("(2,)") + bytes(12), "array says that it is (2,) of <f4, but it has 12 bytes"),
+        (header_of("(2, 2)", order="True") + bytes(16), "array is stored by columns"),
+        (header_of("(1,)", ">f4") + bytes(4), "array is of type '>f4'"),
+        (header_of("(1,)", "<f2") + bytes(2), "array is of type '<f2'"),
+        (header_of("(1,)", "|b1") + bytes(1), "array is of type '|b1'"),
+        (
+            npy(np.array([{"a": 1}], object)),
+            "array is of type '|O': a model has little-endian numbers, bytes and texts, and never pickled objects",
+        ),
+        (npy(np.zeros(2, [("a", "<f4"), ("b", "<i4")])), "array is not a plain NumPy array"),
+    ],
+)
 def test_a_member_that_is_not_a_plain_array_is_refused(tmp_path: Path, member: bytes, message: str) -> None:
     assert refusal(tmp_path / "file", zip_of([("array.npy", member)])).startswith(message)
 
 
-@pytest.mark.parametrize("name", [
-    "array", "array.npz", "Array.npy", ".npy", "../array.npy", "/etc/array.npy", "a/b.npy", "a\\b.npy", "ä.npy",
-    "array.npy\n", "\x1b[2Jarray.npy", "a" * 70 + ".npy",
-])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "array",
+        "array.npz",
+        "Array.npy",
+        ".npy",
+        "../array.npy",
+        "/etc/array.npy",
+        "a/b.npy",
+        "a\\b.npy",
+        "ä.npy",
+        "array.npy\n",
+        "\x1b[2Jarray.npy",
+        "a" * 70 + ".npy",
+    ],
+)
 def test_a_member_with_any_but_a_plain_name_is_refused_and_cannot_drive_a_terminal(tmp_path: Path, name: str) -> None:
     message = refusal(tmp_path / "file", zip_of([(name, npy(np.zeros(1)))]))
     assert message.startswith("not a forgetcli model: it has a member called '")
@@ -186,22 +204,33 @@ def test_a_member_with_any_but_a_plain_name_is_refused_and_cannot_drive_a_termin
     assert len(message) < 200
 
 
-@pytest.mark.parametrize(("content", "message"), [
-    (b"", "the file is empty"),
-    (b"P", "not a forgetcli model"),
-    (b"PAR1" + bytes(100) + b"PAR1", "not a forgetcli model, but a Parquet file"),
-    (npy(np.zeros(3)), "not a forgetcli model, but a single NumPy array"),
-    (b"user,item,rating\n1,2,3\n", "not a forgetcli model"),
-    (written(ARRAYS)[:-1], "the file is cut off, or something was appended to it"),
-    (written(ARRAYS) + b"\n", "the file is cut off, or something was appended to it"),
-    (b"#!/bin/sh\n" + written(ARRAYS), "the archive is damaged: its directory is not where it should be"),
-    (zip_of([("array.npy", npy(np.zeros(3)))], comment=b"PK"), "the file is cut off, or something was appended to it"),
-    (zip_of([("array.npy", npy(np.zeros(3)))], zipfile.ZIP_DEFLATED),
-     "its members are compressed, and a model's are not"),
-    (zip_of([("array.npy", npy(np.zeros(3)))] * 2), "the archive is damaged: two members are called array"),
-    (zip_of([(f"a{i}.npy", b"") for i in range(2000)]),
-     "not a forgetcli model: a zip archive of far more members than a model has"),
-], ids=range(12))
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "the file is empty"),
+        (b"P", "not a forgetcli model"),
+        (b"PAR1" + bytes(100) + b"PAR1", "not a forgetcli model, but a Parquet file"),
+        (npy(np.zeros(3)), "not a forgetcli model, but a single NumPy array"),
+        (b"user,item,rating\n1,2,3\n", "not a forgetcli model"),
+        (written(ARRAYS)[:-1], "the file is cut off, or something was appended to it"),
+        (written(ARRAYS) + b"\n", "the file is cut off, or something was appended to it"),
+        (b"#!/bin/sh\n" + written(ARRAYS), "the archive is damaged: its directory is not where it should be"),
+        (
+            zip_of([("array.npy", npy(np.zeros(3)))], comment=b"PK"),
+            "the file is cut off, or something was appended to it",
+        ),
+        (
+            zip_of([("array.npy", npy(np.zeros(3)))], zipfile.ZIP_DEFLATED),
+            "its members are compressed, and a model's are not",
+        ),
+        (zip_of([("array.npy", npy(np.zeros(3)))] * 2), "the archive is damaged: two members are called array"),
+        (
+            zip_of([(f"a{i}.npy", b"") for i in range(2000)]),
+            "not a forgetcli model: a zip archive of far more members than a model has",
+        ),
+    ],
+    ids=range(12),
+)
 def test_a_file_that_is_not_such_an_archive_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
     assert refusal(tmp_path / "file", content) == message
 
@@ -214,7 +243,8 @@ def test_members_that_share_bytes_are_refused(tmp_path: Path) -> None:
     content = zip_of([("one.npy", npy(np.zeros(3))), ("two.npy", npy(np.zeros(3)))])
     second = content.index(b"PK\1\2", content.index(b"PK\1\2") + 1)
     assert refusal(tmp_path / "file", patched(content, second + 42, struct.pack("<I", 0))) == (
-        "the archive is damaged: two members overlap")
+        "the archive is damaged: two members overlap"
+    )
 
 
 def test_a_member_that_reaches_into_the_next_one_or_the_directory_is_refused(tmp_path: Path) -> None:
@@ -228,7 +258,8 @@ def test_a_member_that_reaches_into_the_next_one_or_the_directory_is_refused(tmp
 def test_a_member_whose_two_headers_disagree_on_its_name_is_refused(tmp_path: Path) -> None:
     content = zip_of([("one.npy", npy(np.zeros(3)))])
     assert refusal(tmp_path / "file", content.replace(b"one.npy", b"two.npy", 1)) == (
-        "the archive is damaged: one has another name in the directory")
+        "the archive is damaged: one has another name in the directory"
+    )
 
 
 def test_an_encrypted_member_is_refused(tmp_path: Path) -> None:
@@ -239,8 +270,7 @@ def test_an_encrypted_member_is_refused(tmp_path: Path) -> None:
 def test_a_flipped_bit_in_an_array_is_refused_by_the_arrays_name(tmp_path: Path) -> None:
     content = written(ARRAYS)
     at = content.index(ARRAYS["factors"].tobytes())
-    assert refusal(tmp_path / "file", patched(content, at, b"\1")) == (
-        "factors is damaged: its checksum does not hold")
+    assert refusal(tmp_path / "file", patched(content, at, b"\1")) == ("factors is damaged: its checksum does not hold")
 
 
 def test_a_file_that_shrinks_while_it_is_read_is_refused(tmp_path: Path) -> None:

@@ -104,7 +104,9 @@ def test_csv_holds_the_same_rows(table: pa.Table, tmp_path: Path) -> None:
 def test_a_table_that_cannot_be_is_refused(tmp_path: Path) -> None:
     refused = subprocess.run(
         [sys.executable, str(SCRIPT), "--ratings=1000", "--users=10", "--items=20", "-o", str(tmp_path / "t.parquet")],
-        capture_output=True, text=True, check=False,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert refused.returncode == 2
     assert "ratings must be from 10" in refused.stderr

@@ -25,6 +25,7 @@ from forgetcli._native._kernels import (
     text_parse_integers,
     text_take,
     text_validate,
+    top_n,
     use_instruction_set,
 )
 
@@ -52,5 +53,6 @@ __all__ = [
     "text_parse_integers",
     "text_take",
     "text_validate",
+    "top_n",
     "use_instruction_set",
 ]

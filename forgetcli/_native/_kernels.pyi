@@ -165,3 +165,21 @@ def text_keys(data: _Bytes, offsets: _Int64, threads: int) -> _Keys:
 
 def integer_keys(values: _Int64) -> _Keys:
     """The same for integer ids."""
+
+# Top-n (bind_topn.cpp)
+
+def top_n(
+    *,
+    user_factors: _Matrix,
+    item_factors: _Matrix,
+    item_bias: _Vector,
+    users: NDArray[np.int64],
+    seen_offsets: NDArray[np.int64] | None,
+    seen_items: NDArray[np.int32] | None,
+    n: int,
+    threads: int,
+) -> tuple[NDArray[np.int32], _Matrix]:
+    """The items (m, n) with the highest item_bias + user · item of the m users, best first, equal scores by rising
+    row, and these scores; -1 and -infinity where there are no more. Items of user u at
+    seen_items[seen_offsets[u]:seen_offsets[u + 1]], increasing, are left out. n is at least 1; all values must be
+    finite, and the scores must not overflow."""

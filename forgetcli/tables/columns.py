@@ -11,11 +11,49 @@ from forgetcli.errors import DataError, UsageError
 Role: TypeAlias = Literal["user", "item", "rating", "timestamp", "title"]
 
 USUAL_NAMES: Mapping[Role, tuple[str, ...]] = {
-    "user": ("user", "userid", "uid", "customer", "customerid", "member", "memberid", "visitor", "visitorid",
-             "reviewer", "reviewerid", "account", "accountid"),
-    "item": ("item", "itemid", "iid", "movie", "movieid", "product", "productid", "track", "trackid", "song", "songid",
-             "artist", "artistid", "book", "bookid", "isbn", "asin", "article", "articleid", "video", "videoid", "game",
-             "gameid", "business", "businessid", "sku"),
+    "user": (
+        "user",
+        "userid",
+        "uid",
+        "customer",
+        "customerid",
+        "member",
+        "memberid",
+        "visitor",
+        "visitorid",
+        "reviewer",
+        "reviewerid",
+        "account",
+        "accountid",
+    ),
+    "item": (
+        "item",
+        "itemid",
+        "iid",
+        "movie",
+        "movieid",
+        "product",
+        "productid",
+        "track",
+        "trackid",
+        "song",
+        "songid",
+        "artist",
+        "artistid",
+        "book",
+        "bookid",
+        "isbn",
+        "asin",
+        "article",
+        "articleid",
+        "video",
+        "videoid",
+        "game",
+        "gameid",
+        "business",
+        "businessid",
+        "sku",
+    ),
     "rating": ("rating", "score", "value", "count", "stars", "bookrating", "weight", "plays", "playcount", "quantity"),
     "timestamp": ("timestamp", "time", "ts", "date", "datetime"),
     "title": ("title", "name", "label", "itemname", "movietitle", "productname", "booktitle", "trackname"),
@@ -99,8 +137,9 @@ def find_columns(source: str, found: Sequence[str], options: ColumnOptions, want
     DataError where a required role has no column or several columns could play one; both list what was found.
     """
     roles = wanted.required + wanted.optional
-    chosen = {role: _position_named(source, found, role, name)
-              for role in roles if (name := options.named(role)) is not None}
+    chosen = {
+        role: _position_named(source, found, role, name) for role in roles if (name := options.named(role)) is not None
+    }
     if len(set(chosen.values())) < len(chosen):
         raise UsageError(f"one column cannot be two things: {_options_of(chosen)} name the same column of {source}")
     for role in roles:
@@ -112,18 +151,25 @@ def find_columns(source: str, found: Sequence[str], options: ColumnOptions, want
                 raise _missing(source, found, (role,), roles)
     if wanted.at_least_one and not chosen:
         raise _missing(source, found, roles, roles)
-    return {role: Column(chosen[role], printable(found[chosen[role]].strip())) for role in roles
-            if role in chosen and not (role == "timestamp" and "rating" not in chosen)}
+    return {
+        role: Column(chosen[role], printable(found[chosen[role]].strip()))
+        for role in roles
+        if role in chosen and not (role == "timestamp" and "rating" not in chosen)
+    }
 
 
 def _missing(source: str, found: Sequence[str], roles: Sequence[Role], all_roles: Sequence[Role]) -> DataError:
     wanted = " or ".join(roles)
     columns = ",".join(all_roles)
     if any(_is_number(name) for name in found):  # no names then, and not to be repeated: they may be ids
-        return DataError(f"{source} has no {wanted} column: its first line holds numbers, not names",
-                         hint=f"name the columns of a file without a header: --columns {columns}")
-    return DataError(f"{source} has no {wanted} column; its columns are: {_listed(found)}",
-                     hint=f"say which one it is: {_options_of(roles)} NAME; or, without a header, --columns {columns}")
+        return DataError(
+            f"{source} has no {wanted} column: its first line holds numbers, not names",
+            hint=f"name the columns of a file without a header: --columns {columns}",
+        )
+    return DataError(
+        f"{source} has no {wanted} column; its columns are: {_listed(found)}",
+        hint=f"say which one it is: {_options_of(roles)} NAME; or, without a header, --columns {columns}",
+    )
 
 
 def _position_named(source: str, found: Sequence[str], role: Role, name: str) -> int:
@@ -132,8 +178,10 @@ def _position_named(source: str, found: Sequence[str], role: Role, name: str) ->
     loose = [i for i, column in enumerate(found) if column.strip().lower() == name.strip().lower()]
     for candidates in (exact, loose):
         if len(candidates) > 1:
-            raise DataError(f"{source} has {len(candidates)} columns named {printable(name)!r}",
-                            hint="rename one of them; --columns can name those of a file without a header")
+            raise DataError(
+                f"{source} has {len(candidates)} columns named {printable(name)!r}",
+                hint="rename one of them; --columns can name those of a file without a header",
+            )
         if candidates:
             return candidates[0]
     if any(_is_number(column) for column in found):
@@ -144,8 +192,11 @@ def _position_named(source: str, found: Sequence[str], role: Role, name: str) ->
 def _position_by_usual_name(source: str, found: Sequence[str], role: Role, taken: set[int]) -> int | None:
     candidates = [i for i, name in enumerate(found) if i not in taken and _plain(name) in USUAL_NAMES[role]]
     if len(candidates) > 1:
-        raise DataError(f"{source} has several columns that may be the {role}: {_listed([found[i] for i in candidates])}",
-                        hint=f"say which one it is: --{role}-col NAME")
+        listed = _listed([found[i] for i in candidates])
+        raise DataError(
+            f"{source} has several columns that may be the {role}: {listed}",
+            hint=f"say which one it is: --{role}-col NAME",
+        )
     return candidates[0] if candidates else None
 
 

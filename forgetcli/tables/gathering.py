@@ -42,12 +42,12 @@ class GrowingArray(Generic[Number]):
         length = self._length + len(part)
         if length > len(self._array):
             self._array.resize(length + length // GROWTH, refcheck=False)  # nothing else refers to it before `take`
-        self._array[self._length:length] = part
+        self._array[self._length : length] = part
         self._length = length
 
     def in_use(self) -> NDArray[Number]:
         """The entries so far, to be changed in place and not kept."""
-        return self._array[:self._length]
+        return self._array[: self._length]
 
     def take(self) -> NDArray[Number]:
         """All entries; the column is empty then."""
@@ -84,7 +84,7 @@ class VocabularyBuilder:
         ranks[np.asarray(order)] = np.arange(len(order), dtype=np.int32)
         rows = self._codes.take()
         for begin in range(0, len(rows), PASS_ROWS):
-            rows[begin:begin + PASS_ROWS] = ranks[rows[begin:begin + PASS_ROWS]]
+            rows[begin : begin + PASS_ROWS] = ranks[rows[begin : begin + PASS_ROWS]]
         return Vocabulary(ids_from_arrow(self._known.take(order))), rows
 
     def _merge(self) -> None:
@@ -118,7 +118,7 @@ class TimeColumn:
         if times.values.dtype == np.float64 and not self._as_floats:
             values = self._values.in_use()
             for begin in range(0, len(values), PASS_ROWS):
-                values[begin:begin + PASS_ROWS] = float_order(values[begin:begin + PASS_ROWS])
+                values[begin : begin + PASS_ROWS] = float_order(values[begin : begin + PASS_ROWS])
             self._as_floats = True
         self._values.append(float_order(times.values) if self._as_floats else times.values.astype(np.int64, copy=False))
 

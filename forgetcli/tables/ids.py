@@ -169,8 +169,10 @@ def _integral_floats(values: NDArray[np.float64]) -> tuple[pa.Array, list[tuple[
     broken = given & ~large & (values != np.floor(values))
     good = given & ~large & ~broken
     numbers = pa.array(np.where(good, values, 0.0).astype(np.int64), mask=~good)
-    return numbers, [(large, "the id is a float beyond 2^53, where it stands for several integers"),
-                     (broken, "the id is not a whole number")]
+    return numbers, [
+        (large, "the id is a float beyond 2^53, where it stands for several integers"),
+        (broken, "the id is not a whole number"),
+    ]
 
 
 def ids_from_arrow(values: pa.Array) -> Ids:
@@ -178,9 +180,9 @@ def ids_from_arrow(values: pa.Array) -> Ids:
     if values.type == pa.int64():
         return np.array(values, dtype=np.int64)
     _, offsets_buffer, bytes_buffer = values.buffers()
-    offsets = np.frombuffer(offsets_buffer, np.int64)[values.offset:values.offset + len(values) + 1]
+    offsets = np.frombuffer(offsets_buffer, np.int64)[values.offset : values.offset + len(values) + 1]
     data = np.frombuffer(bytes_buffer, np.uint8) if bytes_buffer is not None else np.empty(0, np.uint8)
-    return Utf8Ids(data[offsets[0]:offsets[-1]].copy(), offsets - offsets[0])
+    return Utf8Ids(data[offsets[0] : offsets[-1]].copy(), offsets - offsets[0])
 
 
 def ids_to_arrow(ids: Ids) -> pa.Array:

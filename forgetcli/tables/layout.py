@@ -58,9 +58,12 @@ def quote_toggles(text: bytes, dialect: Dialect) -> NDArray[np.int64]:
     if np.all(at_start | (before == QUOTE)):
         return quotes
     delimiter = re.escape(dialect.delimiter)
-    quoted = re.compile(rb'(?<![^' + delimiter + rb'\r\n])"[^"]*(?:""[^"]*)*("|\Z)')
-    toggles = [position for match in quoted.finditer(text)
-               for position in ((match.start(), match.end() - 1) if match[1] else (match.start(),))]
+    quoted = re.compile(rb"(?<![^" + delimiter + rb'\r\n])"[^"]*(?:""[^"]*)*("|\Z)')
+    toggles = [
+        position
+        for match in quoted.finditer(text)
+        for position in ((match.start(), match.end() - 1) if match[1] else (match.start(),))
+    ]
     return np.array(toggles, np.int64)
 
 

@@ -45,8 +45,11 @@ def read_records(sources: Sources, columns: ColumnOptions | None = None) -> Forg
     is skipped quietly would be taken for done.
     """
     wanted = Wanted(optional=("user", "item"), at_least_one=True)
-    requests = [request for file in find_sources(sources)
-                for request in read_batches(file, columns or ColumnOptions(), wanted, _request_of)]
+    requests = [
+        request
+        for file in find_sources(sources)
+        for request in read_batches(file, columns or ColumnOptions(), wanted, _request_of)
+    ]
     return ForgetRequest.combine(requests)
 
 
@@ -55,8 +58,9 @@ def _request_of(batch: Batch) -> ForgetRequest:
     nothing = Fault(~users.present() & ~items.present(), f"no {' and no '.join(batch.found)} id")
     batch.usable_rows([*users.faults, *items.faults, nothing], "stop", hint=None)
     pairs = users.present() & items.present()
-    return ForgetRequest(users.kept(pairs).to_ids(), items.kept(pairs).to_ids(),
-                         _alone(users, items), _alone(items, users))
+    return ForgetRequest(
+        users.kept(pairs).to_ids(), items.kept(pairs).to_ids(), _alone(users, items), _alone(items, users)
+    )
 
 
 def _optional_ids(batch: Batch, role: Role) -> EncodedIds:
@@ -75,14 +79,20 @@ def read_ids(source: str | Path, side: Literal["user", "item"], columns: ColumnO
 
     Raises as `read_interactions` does, at the first row without an id, and DataError for a table without rows.
     """
+
     def ids_of(batch: Batch) -> Ids:
         ids = encode_ids(batch, side)
         batch.usable_rows([*ids.faults, *missing_ids(ids, side)], "stop", hint=None)
         return ids.to_ids()
 
     wanted = Wanted((side,))
-    ids = join_ids([part for file in find_sources(source)
-                    for part in read_batches(file, columns or ColumnOptions(), wanted, ids_of)])
+    ids = join_ids(
+        [
+            part
+            for file in find_sources(source)
+            for part in read_batches(file, columns or ColumnOptions(), wanted, ids_of)
+        ]
+    )
     if len(ids) == 0:
         raise DataError(f"no {side}s in {source}")
     return ids

@@ -21,8 +21,13 @@ def ratings_of(batch: Batch) -> tuple[NDArray[np.float32], list[Fault]]:
     holds no numbers."""
     column = batch.columns["rating"]
     kind, types = column.type, pa.types
-    if not (types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind) or types.is_boolean(kind)
-            or types.is_null(kind)):
+    if not (
+        types.is_integer(kind)
+        or types.is_floating(kind)
+        or types.is_decimal(kind)
+        or types.is_boolean(kind)
+        or types.is_null(kind)
+    ):
         raise batch.column_error("rating", f"ratings are numbers, not {kind}")
     numbers, missing = _floats(column)
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
@@ -31,9 +36,11 @@ def ratings_of(batch: Batch) -> tuple[NDArray[np.float32], list[Fault]]:
     if finite.all() and not missing.any():
         return ratings, []
     infinite = ~np.isfinite(numbers)
-    return ratings, [Fault(missing, "no rating", "rating"),
-                     Fault(infinite & ~missing, "the rating is not finite", "rating"),
-                     Fault(~finite & ~infinite, "the rating is too large for float32 (above 3.4e38)", "rating")]
+    return ratings, [
+        Fault(missing, "no rating", "rating"),
+        Fault(infinite & ~missing, "the rating is not finite", "rating"),
+        Fault(~finite & ~infinite, "the rating is too large for float32 (above 3.4e38)", "rating"),
+    ]
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from forgetcli.errors import UsageError
 from forgetcli.tables.batches import Batch, Table
-from forgetcli.tables.columns import Column, ColumnOptions, Wanted, find_columns
+from forgetcli.tables.columns import Column, ColumnOptions, Role, Wanted, find_columns
 
 BATCH_ROWS = 1 << 19
 """A batch of ids and ratings is about 12 MiB then: large beside the cost of a call, small beside the whole."""
@@ -19,8 +19,7 @@ READ_BUFFER = 1 << 20
 """Bytes read ahead in a column; without it Arrow loads a row group's whole column, and some writers make only one."""
 
 
-def parquet_table(name: str, file: pa.NativeFile, options: ColumnOptions, wanted: Wanted,
-                  threads: int) -> Table:
+def parquet_table(name: str, file: pa.NativeFile, options: ColumnOptions, wanted: Wanted, threads: int) -> Table:
     """The rows of an open Parquet file, only the columns asked for being read.
 
     Raises UsageError when the options name columns by position, and as `find_columns` does.
@@ -33,8 +32,9 @@ def parquet_table(name: str, file: pa.NativeFile, options: ColumnOptions, wanted
     return Table(name, found, _pieces(parquet, name, found, threads))
 
 
-def _pieces(file: pq.ParquetFile, source: str, found: Mapping[Role, Column],
-            threads: int) -> Iterator[Callable[[], Batch]]:
+def _pieces(
+    file: pq.ParquetFile, source: str, found: Mapping[Role, Column], threads: int
+) -> Iterator[Callable[[], Batch]]:
     names = [file.schema_arrow.names[column.position] for column in found.values()]
     first = 1
     for records in file.iter_batches(BATCH_ROWS, columns=names, use_threads=threads != 1):

@@ -20,8 +20,13 @@ NUMBER = r"^[+-]?(\d|\.\d|(?i:nan|inf))"
 DATE = r"^\d{4}-\d\d-\d\d"
 """How every number and every ISO 8601 date begins."""
 
-TIME_TYPES = ((pa.int64(), NUMBER), (pa.float64(), NUMBER),
-              (pa.timestamp("s"), DATE), (pa.timestamp("ns"), DATE), (pa.timestamp("ns", "UTC"), DATE))
+TIME_TYPES = (
+    (pa.int64(), NUMBER),
+    (pa.float64(), NUMBER),
+    (pa.timestamp("s"), DATE),
+    (pa.timestamp("ns"), DATE),
+    (pa.timestamp("ns", "UTC"), DATE),
+)
 """What a time in text can be: a number, or ISO 8601 without or with a time zone."""
 
 
@@ -54,8 +59,9 @@ class TextColumns:
 
 def parse(block: Block, columns: TextColumns) -> Batch:
     """The rows of the block: ids and titles as large_string, ratings as float64, times as whatever they are."""
-    types: dict[Role, pa.DataType] = {role: pa.float64() if role == "rating" else pa.large_string()
-             for role in columns.found if role != "timestamp"}
+    types: dict[Role, pa.DataType] = {
+        role: pa.float64() if role == "rating" else pa.large_string() for role in columns.found if role != "timestamp"
+    }
     try:
         read = _read_csv(block.text, block.dialect, columns, types)
     except pa.ArrowInvalid:
@@ -65,8 +71,9 @@ def parse(block: Block, columns: TextColumns) -> Batch:
     return Batch(columns.source, columns.found, read, len(next(iter(read.values()))), False, partial(_line, block))
 
 
-def _read_csv(text: bytes, dialect: Dialect, columns: TextColumns,
-              types: Mapping[Role, pa.DataType]) -> dict[Role, pa.Array]:
+def _read_csv(
+    text: bytes, dialect: Dialect, columns: TextColumns, types: Mapping[Role, pa.DataType]
+) -> dict[Role, pa.Array]:
     """The columns by Arrow's parser, each one array; a role without a type gets that which Arrow finds.
 
     Raises ArrowInvalid when a row is ragged or a value is not of its column's type.
@@ -76,13 +83,19 @@ def _read_csv(text: bytes, dialect: Dialect, columns: TextColumns,
         return {role: pa.nulls(0, types.get(role, pa.null())) for role in positions}
     table = pacsv.read_csv(
         pa.BufferReader(text),
-        read_options=pacsv.ReadOptions(column_names=[str(i) for i in range(columns.width)], use_threads=False,
-                                       block_size=len(text) + 1),
-        parse_options=pacsv.ParseOptions(delimiter=dialect.delimiter.decode(), newlines_in_values=True,
-                                         quote_char='"' if dialect.quoting else False),
-        convert_options=pacsv.ConvertOptions(include_columns=list(positions.values()), null_values=[""],
-                                             column_types={positions[role]: kind for role, kind in types.items()},
-                                             strings_can_be_null=False))
+        read_options=pacsv.ReadOptions(
+            column_names=[str(i) for i in range(columns.width)], use_threads=False, block_size=len(text) + 1
+        ),
+        parse_options=pacsv.ParseOptions(
+            delimiter=dialect.delimiter.decode(), newlines_in_values=True, quote_char='"' if dialect.quoting else False
+        ),
+        convert_options=pacsv.ConvertOptions(
+            include_columns=list(positions.values()),
+            null_values=[""],
+            column_types={positions[role]: kind for role, kind in types.items()},
+            strings_can_be_null=False,
+        ),
+    )
     return {role: _one_array(table.column(name)) for role, name in positions.items()}
 
 
@@ -90,8 +103,10 @@ def _parse_carefully(block: Block, columns: TextColumns) -> Batch:
     """The same for a block in which something is wrong, with the faults of its rows."""
     rows = find_rows(block.text, block.dialect)
     whole = rows.fields == columns.width
-    faults = [Fault(rows.fields == fields, f"{fields} fields where there are {columns.width} columns")
-              for fields in np.unique(rows.fields[~whole]).tolist()]
+    faults = [
+        Fault(rows.fields == fields, f"{fields} fields where there are {columns.width} columns")
+        for fields in np.unique(rows.fields[~whole]).tolist()
+    ]
     text = block.text if whole.all() else _kept(block.text, rows.starts[whole], rows.ends[whole])
     raw = _read_csv(text, block.dialect, columns, dict.fromkeys(columns.found, pa.large_binary()))
     places = np.where(whole, np.cumsum(whole) - 1, 0)
@@ -115,7 +130,8 @@ def _converted(raw: pa.Array, role: Role) -> tuple[pa.Array, Fault | None]:
         numbers, bad = _cast(given, pa.float64(), NUMBER)
         bad |= bad_text
         return numbers, Fault(bad, "not a number", role) if bad.any() else None
-    times, bad = min((_cast(given, kind, pattern) for kind, pattern in TIME_TYPES), key=lambda tried: int(tried[1].sum()))
+    tried = (_cast(given, kind, pattern) for kind, pattern in TIME_TYPES)
+    times, bad = min(tried, key=lambda cast: int(cast[1].sum()))
     bad |= bad_text
     return times, Fault(bad, "neither a number nor an ISO 8601 date", role) if bad.any() else None
 
@@ -139,13 +155,23 @@ def _kept(text: bytes, starts: NDArray[np.int64], ends: NDArray[np.int64]) -> by
 
 
 def _one_array(column: pa.ChunkedArray) -> pa.Array:
-    return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks) if column.num_chunks else (
-        pa.nulls(0, column.type))
+    return (
+        column.chunk(0)
+        if column.num_chunks == 1
+        else pa.concat_arrays(column.chunks)
+        if column.num_chunks
+        else (pa.nulls(0, column.type))
+    )
 
 
 def _is_time(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_int64(kind) or pa.types.is_float64(kind) or pa.types.is_timestamp(kind)
-                or pa.types.is_date(kind) or pa.types.is_null(kind))
+    return bool(
+        pa.types.is_int64(kind)
+        or pa.types.is_float64(kind)
+        or pa.types.is_timestamp(kind)
+        or pa.types.is_date(kind)
+        or pa.types.is_null(kind)
+    )
 
 
 def _line(block: Block, row: int) -> str:

@@ -18,8 +18,9 @@ Given = TypeVar("Given")
 Result = TypeVar("Result")
 
 
-def read_batches(source: Source, options: ColumnOptions, wanted: Wanted, process: Callable[[Batch], Result],
-                 threads: int = 0) -> Iterator[Result]:
+def read_batches(
+    source: Source, options: ColumnOptions, wanted: Wanted, process: Callable[[Batch], Result], threads: int = 0
+) -> Iterator[Result]:
     """What `process` makes of each batch of a source, in the order of the rows.
 
     process: called by several threads at once, each time with another batch.

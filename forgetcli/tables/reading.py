@@ -41,8 +41,14 @@ class ReadResult:
     files: int
 
 
-def read_interactions(sources: Sources, columns: ColumnOptions | None = None, *, duplicates: Duplicates | None = None,
-                      bad_rows: BadRows = "stop", threads: int = 0) -> ReadResult:
+def read_interactions(
+    sources: Sources,
+    columns: ColumnOptions | None = None,
+    *,
+    duplicates: Duplicates | None = None,
+    bad_rows: BadRows = "stop",
+    threads: int = 0,
+) -> ReadResult:
     """The interactions of Parquet files, directories of them, CSV or TSV files (.gz, .zst and .bz2 too), and standard
     input ("-"), as one table.
 
@@ -63,8 +69,9 @@ def read_interactions(sources: Sources, columns: ColumnOptions | None = None, *,
     wanted = Wanted(("user", "item"), ("rating", "timestamp") if duplicates in (None, "last") else ("rating",))
     gathered = _Gathered()
     for file in files:
-        for batch in read_batches(file, columns or ColumnOptions(), wanted, partial(_encode, bad_rows=bad_rows),
-                                  threads):
+        for batch in read_batches(
+            file, columns or ColumnOptions(), wanted, partial(_encode, bad_rows=bad_rows), threads
+        ):
             gathered.add(file.name, batch)
     if gathered.rows == gathered.dropped:
         dropped = f"; {gathered.dropped} were dropped" if gathered.dropped else ""
@@ -75,14 +82,35 @@ def read_interactions(sources: Sources, columns: ColumnOptions | None = None, *,
     has_ratings = gathered.ratings is not None
     ratings = gathered.ratings.take() if gathered.ratings is not None else np.ones(len(user_rows), np.float32)
     times = gathered.times.take() if gathered.times is not None else None
-    interactions = Interactions.from_pairs(users, items, user_rows, item_rows, ratings, timestamps=times,
-                                           duplicates=duplicates or ("last" if has_ratings else "max"), threads=threads)
-    return ReadResult(interactions, gathered.rows, gathered.dropped,
-                      gathered.rows - gathered.dropped - len(interactions), has_ratings, len(files))
+    interactions = Interactions.from_pairs(
+        users,
+        items,
+        user_rows,
+        item_rows,
+        ratings,
+        timestamps=times,
+        duplicates=duplicates or ("last" if has_ratings else "max"),
+        threads=threads,
+    )
+    return ReadResult(
+        interactions,
+        gathered.rows,
+        gathered.dropped,
+        gathered.rows - gathered.dropped - len(interactions),
+        has_ratings,
+        len(files),
+    )
 
 
-def read_heldout(sources: Sources, users: Vocabulary, items: Vocabulary, columns: ColumnOptions | None = None, *,
-                 bad_rows: BadRows = "stop", threads: int = 0) -> Heldout:
+def read_heldout(
+    sources: Sources,
+    users: Vocabulary,
+    items: Vocabulary,
+    columns: ColumnOptions | None = None,
+    *,
+    bad_rows: BadRows = "stop",
+    threads: int = 0,
+) -> Heldout:
     """Held-out interactions (validation or test data) in terms of a model's vocabularies; of repeated pairs the last.
 
     Pairs whose user or item the model does not know are left out and counted. Raises as `read_interactions` does.
@@ -94,8 +122,12 @@ def read_heldout(sources: Sources, users: Vocabulary, items: Vocabulary, columns
     known = np.flatnonzero((user_rows >= 0) & (item_rows >= 0))
     # Numbers and the text that spells them sort differently, so that the file's order need not be the model's.
     order = known[np.lexsort((item_rows[known], user_rows[known]))]
-    return Heldout(user_rows[order].astype(np.int32), item_rows[order].astype(np.int32), view.values[order],
-                   left_out=len(user_rows) - len(known))
+    return Heldout(
+        user_rows[order].astype(np.int32),
+        item_rows[order].astype(np.int32),
+        view.values[order],
+        left_out=len(user_rows) - len(known),
+    )
 
 
 @dataclass(frozen=True)
@@ -159,16 +191,20 @@ class _Gathered:
             self.ratings.append(batch.ratings)
         if self.times is not None and batch.times is not None:
             if self.times.kind != batch.times.kind:
-                raise DataError(f"times are {self.times.kind} in {self._first_source}, {batch.times.kind} in {source}",
-                                hint="make them alike; --duplicates sum, mean and max do without times")
+                raise DataError(
+                    f"times are {self.times.kind} in {self._first_source}, {batch.times.kind} in {source}",
+                    hint="make them alike; --duplicates sum, mean and max do without times",
+                )
             self.times.append(batch.times)
 
     def _require_alike(self, role: Role, source: str, before: bool, now: bool) -> None:
         if before != now:
             first = str(self._first_source)
             with_it, without = (first, source) if before else (source, first)
-            raise DataError(f"{with_it} has a {role} column, {without} has none",
-                            hint=f"say which one it is: --{role}-col NAME; or read one kind of file at a time")
+            raise DataError(
+                f"{with_it} has a {role} column, {without} has none",
+                hint=f"say which one it is: --{role}-col NAME; or read one kind of file at a time",
+            )
 
 
 def _named(files: Sequence[Source]) -> str:

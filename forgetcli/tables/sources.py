@@ -82,12 +82,18 @@ def _files_of(source: str | Path) -> list[Source]:
     with file_errors(printable(str(path))):
         if not path.is_dir():
             return [Source(path, printable(str(path)))]
-        files = sorted(file for file in path.rglob("*")
-                       if file.suffix.lower() in PARQUET_SUFFIXES and file.is_file()
-                       and not any(part.startswith((".", "_")) for part in file.relative_to(path).parts))
+        files = sorted(
+            file
+            for file in path.rglob("*")
+            if file.suffix.lower() in PARQUET_SUFFIXES
+            and file.is_file()
+            and not any(part.startswith((".", "_")) for part in file.relative_to(path).parts)
+        )
     if not files:
-        raise DataError(f"the directory {printable(str(path))} holds no Parquet files",
-                        hint="name CSV files one by one, for example with a shell pattern")
+        raise DataError(
+            f"the directory {printable(str(path))} holds no Parquet files",
+            hint="name CSV files one by one, for example with a shell pattern",
+        )
     return [Source(file, printable(str(file))) for file in files]
 
 
@@ -112,8 +118,9 @@ def opened(source: Source) -> Iterator[OpenedSource]:
         if source.suffix in PARQUET_SUFFIXES:
             raise DataError(f"{source.name} is not a Parquet file")
         if magic == ZIP_MAGIC:
-            raise DataError(f"{source.name} is a zip archive or a spreadsheet",
-                            hint="unpack it, or save the sheet as CSV")
+            raise DataError(
+                f"{source.name} is a zip archive or a spreadsheet", hint="unpack it, or save the sheet as CSV"
+            )
         yield OpenedSource("text", _unpacked(source, _Rewound(magic, raw), magic))
 
 

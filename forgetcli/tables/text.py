@@ -75,8 +75,10 @@ def _blocks(source: str, stream: ByteStream, start: bytes, delimiter: str) -> It
             line += count_lines(text[:cut])
         rest = text[cut:]
         if len(rest) > LONGEST_ROW:
-            raise DataError(f"{source}, line {line}: the row does not end within {LONGEST_ROW >> 20} MiB",
-                            hint="a quote may open a field there and never close it")
+            raise DataError(
+                f"{source}, line {line}: the row does not end within {LONGEST_ROW >> 20} MiB",
+                hint="a quote may open a field there and never close it",
+            )
         more = stream.read(BLOCK_BYTES)
     if rest:
         yield _block(source, rest, line, dialect, wide)
@@ -85,13 +87,14 @@ def _blocks(source: str, stream: ByteStream, start: bytes, delimiter: str) -> It
 def _block(source: str, text: bytes, line: int, dialect: Dialect, wide: bytes | None) -> Block:
     if wide is not None:
         if dialect.delimiter in text:
-            line += count_lines(text[:text.index(dialect.delimiter)])
-            raise DataError(f"{source}, line {line}: the control character 0x1F, where the delimiter is longer than "
-                            "a character")
+            line += count_lines(text[: text.index(dialect.delimiter)])
+            raise DataError(
+                f"{source}, line {line}: the control character 0x1F, where the delimiter is longer than a character"
+            )
         text = text.replace(wide, dialect.delimiter)
     toggles = quote_toggles(text, dialect)
     if len(toggles) % 2:  # only the last block can end so: Arrow would take the rest of the file for one field
-        line += count_lines(text[:toggles[-1]])
+        line += count_lines(text[: toggles[-1]])
         raise DataError(f"{source}, line {line}: a quote opens a field and never closes it")
     return Block(text, line, dialect)
 

@@ -45,24 +45,30 @@ class RecommendationWriter:
     JSON lines hold one object a row, in ASCII.
     """
 
-    def __init__(self, file: BinaryIO, form: TableFormat, users: Vocabulary, items: Vocabulary,
-                 names: ItemNames | None = None) -> None:
+    def __init__(
+        self, file: BinaryIO, form: TableFormat, users: Vocabulary, items: Vocabulary, names: ItemNames | None = None
+    ) -> None:
         self._users = users
         self._items = ids_to_arrow(items.ids)
-        self._titles = None if names is None else pa.array(
-            [names.title(items.label(row)) for row in range(len(items))], pa.large_string())
+        self._titles = (
+            None
+            if names is None
+            else pa.array([names.title(items.label(row)) for row in range(len(items))], pa.large_string())
+        )
         self._sink = _ParquetSink(file) if form == "parquet" else _TextSink(file, form)
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if kind is None:
             self.close()
 
-    def write(self, users: NDArray[np.integer[Any]], items: NDArray[np.integer[Any]],
-              scores: NDArray[np.floating[Any]]) -> None:
+    def write(
+        self, users: NDArray[np.integer[Any]], items: NDArray[np.integer[Any]], scores: NDArray[np.floating[Any]]
+    ) -> None:
         """The recommendations of m more users.
 
         users:  (m,) row numbers.
@@ -79,15 +85,18 @@ class RecommendationWriter:
         nobody = np.empty(0, np.int64)
         self._sink.close(self._rows(nobody, nobody.reshape(0, 1), np.empty((0, 1), np.float32)))
 
-    def _rows(self, users: NDArray[np.integer[Any]], items: NDArray[np.integer[Any]],
-              scores: NDArray[np.floating[Any]]) -> pa.Table:
+    def _rows(
+        self, users: NDArray[np.integer[Any]], items: NDArray[np.integer[Any]], scores: NDArray[np.floating[Any]]
+    ) -> pa.Table:
         given = items >= 0
         places, ranks = np.nonzero(given)
         chosen = pa.array(items[given])
-        columns = {"user": ids_to_arrow(take_ids(self._users.ids, users)).take(pa.array(places)),
-                   "item": self._items.take(chosen),
-                   "rank": pa.array((ranks + 1).astype(np.int32)),
-                   "score": pa.array(scores[given])}
+        columns = {
+            "user": ids_to_arrow(take_ids(self._users.ids, users)).take(pa.array(places)),
+            "item": self._items.take(chosen),
+            "rank": pa.array((ranks + 1).astype(np.int32)),
+            "score": pa.array(scores[given]),
+        }
         return pa.table(columns if self._titles is None else columns | {"title": self._titles.take(chosen)})
 
 
@@ -136,7 +145,7 @@ class _TextSink:
         lines = _csv_lines(columns) if self._form == "csv" else _json_lines(columns)
         if len(lines):
             _, offsets, characters = lines.buffers()
-            self._file.write(memoryview(characters)[:np.frombuffer(offsets, np.int64)[len(lines)]])
+            self._file.write(memoryview(characters)[: np.frombuffer(offsets, np.int64)[len(lines)]])
 
     def close(self, nothing: pa.Table) -> None:
         self.write(nothing)

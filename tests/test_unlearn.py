@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from forgetcli import als, unlearn
+from forgetcli.errors import DataError
+from forgetcli.interactions import Interactions
+from forgetcli.model import Model
+from forgetcli.objective import Objective
+from forgetcli.records import ForgetRequest
+from tests.samples import CONFIGS, interactions, triples
+
+
+def some_request() -> ForgetRequest:
+    users, items, _ = triples()
+    pairs = list(zip(users[::17].tolist(), items[::17].tolist(), strict=True))
+    return ForgetRequest.of(pairs=pairs, users=[int(users[0])], items=[int(items[5])])
+
+
+def remaining_triples(request: ForgetRequest) -> Interactions:
+    users, items, ratings = triples()
+    pairs = set(zip(np.asarray(request.pair_users).tolist(), np.asarray(request.pair_items).tolist(), strict=True))
+    kept = [
+        (u, i) not in pairs and u not in np.asarray(request.users) and i not in np.asarray(request.items)
+        for u, i in zip(users.tolist(), items.tolist(), strict=True)
+    ]
+    return Interactions.from_arrays(users[kept], items[kept], ratings[kept])
+
+
+def assert_same_model(one: Model, other: Model) -> None:
+    assert one.config == other.config
+    assert one.history == other.history
+    for side in ("user", "item"):
+        a, b = getattr(one.factors, side), getattr(other.factors, side)
+        assert a.factors.tobytes() == b.factors.tobytes()
+        assert a.bias.tobytes() == b.bias.tobytes()
+    assert np.array_equal(np.asarray(one.users.ids), np.asarray(other.users.ids))
+    assert np.array_equal(np.asarray(one.items.ids), np.asarray(other.items.ids))
+    assert one.interactions is not None
+    assert other.interactions is not None
+    assert one.interactions.by_user.values.tobytes() == other.interactions.by_user.values.tobytes()
+    assert one.interactions.by_user.indices.tobytes() == other.interactions.by_user.indices.tobytes()
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_retrain_is_training_on_data_that_never_held_the_records(name: str) -> None:
+    model, request = als.train(interactions(), CONFIGS[name]), some_request()
+    retrained, _ = unlearn.retrain(model, request)
+    assert_same_model(retrained, als.train(remaining_triples(request), CONFIGS[name]))
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_sweeps_are_training_sweeps_on_the_remaining_data(name: str) -> None:
+    data, config, request = interactions(), CONFIGS[name], some_request()
+    model = als.train(data, config)
+    result = unlearn.forget(model, request, method="sweeps", sweeps=3)
+    left = remaining_triples(request)
+    items = model.factors.item
+    kept = data.items.find(left.items.ids)
+    start = dataclasses.replace(items, factors=items.factors[kept], bias=items.bias[kept])
+    expected, _ = als.descend(left, start, Objective.of(config, left), sweeps=3)
+    np.testing.assert_array_equal(result.model.factors.item.factors, expected.item.factors)
+    np.testing.assert_array_equal(result.model.factors.user.factors, expected.user.factors)
+    assert result.model.factors.global_mean == (left.mean_value() if config.objective == "explicit" else 0)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_forgetting_lowers_the_objective_and_the_gradient_on_what_remains(name: str) -> None:
+    result = unlearn.forget(als.train(interactions(), CONFIGS[name]), some_request(), method="sweeps", sweeps=5)
+    assert result.before is not None
+    assert result.after is not None
+    assert result.after.objective < result.before.objective
+    assert result.after.relative_gradient < result.before.relative_gradient
+
+
+def test_forgetting_an_unknown_pair_changes_nothing() -> None:
+    model = als.train(interactions(), CONFIGS["biased"])
+    result = unlearn.forget(model, ForgetRequest.of(pairs=[(-1, -1)], users=[-5]))
+    assert result.model is model
+    assert result.counts.unknown_pairs == 1
+    assert result.counts.unknown_users == 1
+
+
+def test_forgetting_twice_is_forgetting_once() -> None:
+    once = unlearn.forget(als.train(interactions(), CONFIGS["biased"]), some_request()).model
+    assert unlearn.forget(once, some_request()).model is once
+
+
+def test_emptied_users_and_items_vanish_with_their_ids() -> None:
+    data = interactions()
+    users, items, _ = triples()
+    request = ForgetRequest.of(users=[int(users[0])], items=[int(items[5])])
+    result = unlearn.forget(als.train(data, CONFIGS["biased"]), request)
+    assert users[0] not in np.asarray(result.model.users.ids)
+    assert items[5] not in np.asarray(result.model.items.ids)
+    assert result.erased_users == 1
+    assert result.erased_items == 1
+    assert len(result.model.factors.user) == data.n_users - 1
+
+
+def test_no_figure_of_the_old_data_stays_in_the_history() -> None:
+    model = als.train(interactions(), CONFIGS["biased"], evaluate=lambda factors: {"rmse": 1.0})
+    history = unlearn.forget(model, some_request(), method="sweeps", sweeps=2).model.history
+    assert [entry.objective is None for entry in history] == [True] * 4 + [False] * 2
+    assert not any(entry.metrics for entry in history)
+
+
+def test_a_request_that_leaves_nothing_is_refused() -> None:
+    users, _, _ = triples()
+    with pytest.raises(DataError, match="leaves nothing"):
+        unlearn.forget(als.train(interactions(), CONFIGS["biased"]), ForgetRequest.of(users=np.unique(users).tolist()))
+
+
+def test_a_request_may_leave_a_single_interaction() -> None:
+    users, items, _ = triples()
+    pairs = list(zip(users[1:].tolist(), items[1:].tolist(), strict=True))
+    model = unlearn.forget(als.train(interactions(), CONFIGS["biased"]), ForgetRequest.of(pairs=pairs)).model
+    assert model.interactions is not None
+    assert len(model.interactions) == 1
+
+
+def test_a_model_without_data_forgets_with_the_data_given_to_it() -> None:
+    data = interactions()
+    model = als.train(data, CONFIGS["biased"])
+    bare = dataclasses.replace(model, interactions=None)
+    with pytest.raises(DataError, match="without its interactions"):
+        unlearn.forget(bare, some_request())
+    with pytest.raises(DataError, match="does not have the model's"):
+        unlearn.forget(bare, some_request(), interactions=interactions(n_users=30))
+    given_data = unlearn.forget(bare, some_request(), interactions=data).model
+    assert_same_model(given_data, unlearn.forget(model, some_request()).model)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.data())
+def test_the_order_of_a_request_changes_no_bit(data: st.DataObject) -> None:
+    users, items, _ = triples()
+    pairs = list(zip(users[::9].tolist(), items[::9].tolist(), strict=True))
+    shuffled = data.draw(st.permutations(pairs + pairs[:3]))
+    model = als.train(interactions(), CONFIGS["plain"])
+    assert_same_model(
+        unlearn.forget(model, ForgetRequest.of(pairs=pairs)).model,
+        unlearn.forget(model, ForgetRequest.of(pairs=shuffled)).model,
+    )
