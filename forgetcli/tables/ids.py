@@ -75,9 +75,11 @@ def encode_ids(batch: Batch, role: Role) -> EncodedIds:
     quick = _encode_integers(column) if batch.typed else _encode_decimals(column)
     if quick is not None:
         return quick
+    if not _can_hold_ids(column.type):
+        raise batch.column_error(role, f"ids are integers or text, not {column.type}")
     encoded = column.dictionary_encode()
     codes = np.asarray(pc.fill_null(encoded.indices, -1), dtype=np.int32)
-    distinct, refused = _ids_of(batch, role, encoded.dictionary)
+    distinct, refused = _ids_of(encoded.dictionary)
     if distinct.null_count:
         usable = np.append(np.asarray(pc.is_valid(distinct)), False)  # the last is where -1 points
         given = np.where(usable[codes], codes, np.int32(-1))
@@ -132,7 +134,22 @@ def plain_values(column: pa.Array) -> pa.Array:
     return plain_values(column.dictionary_decode()) if pa.types.is_dictionary(column.type) else column
 
 
-def _ids_of(batch: Batch, role: Role, values: pa.Array) -> tuple[pa.Array, list[tuple[Mask, str]]]:
+def _can_hold_ids(kind: pa.DataType) -> bool:
+    types = pa.types
+    return bool(
+        types.is_integer(kind)
+        or types.is_floating(kind)
+        or (types.is_decimal(kind)
+        and kind.scale == 0)
+        or types.is_string(kind)
+        or types.is_large_string(kind)
+        or types.is_binary(kind)
+        or types.is_large_binary(kind)
+        or types.is_null(kind)
+    )
+
+
+def _ids_of(values: pa.Array) -> tuple[pa.Array, list[tuple[Mask, str]]]:
     """Distinct values as int64 or large_string, null where one is no id, and which are not, with the reason."""
     kind, types = values.type, pa.types
     if types.is_null(kind):
@@ -142,13 +159,9 @@ def _ids_of(batch: Batch, role: Role, values: pa.Array) -> tuple[pa.Array, list[
     if types.is_binary(kind) or types.is_large_binary(kind):
         texts, refused = _cast_where_possible(values.cast(pa.large_binary()), pa.large_string(), "not valid UTF-8")
         return _without_empty(texts), refused
-    if types.is_integer(kind):
-        return _cast_where_possible(values, pa.int64(), "the id is beyond 2^63 - 1")
-    if types.is_decimal(kind) and kind.scale == 0:
-        return _cast_where_possible(values, pa.int64(), "the id is beyond 64 bits")
     if types.is_floating(kind):
         return _integral_floats(np.asarray(values.cast(pa.float64())))
-    raise batch.column_error(role, f"ids are integers or text, not {kind}")
+    return _cast_where_possible(values, pa.int64(), "the id is an integer beyond 64 bits with a sign")
 
 
 def _cast_where_possible(values: pa.Array, kind: pa.DataType, reason: str) -> tuple[pa.Array, list[tuple[Mask, str]]]:

@@ -65,9 +65,12 @@ def times_of(batch: Batch) -> tuple[Times, list[Fault]]:
     if types.is_floating(kind) or types.is_decimal(kind):
         return _float_times(column)
     if types.is_date(kind) or types.is_timestamp(kind):
-        # Nanoseconds do not reach the year 2262, microseconds order well enough.
+        # Nanoseconds end with the year 2262, microseconds order well enough.
         options = pc.CastOptions(pa.timestamp("us", getattr(kind, "tz", None)), allow_time_truncate=True)
-        column = pc.cast(column, options=options)
+        try:
+            column = pc.cast(column, options=options)
+        except pa.ArrowInvalid:
+            raise batch.column_error("timestamp", "a date is beyond the years that microseconds reach") from None
     elif not (types.is_integer(kind) or types.is_null(kind)):
         raise batch.column_error("timestamp", f"times are numbers or dates, not {kind}")
     values = np.asarray(pc.fill_null(column.cast(pa.int64()), 0))

@@ -27,7 +27,7 @@ def parquet_table(name: str, file: pa.NativeFile, options: ColumnOptions, wanted
     if options.columns is not None:
         raise UsageError(f"--columns is for text files without a header; {name} is Parquet and names its columns")
     # Pre-buffering holds the raw bytes of all row groups at once.
-    parquet = pq.ParquetFile(file, pre_buffer=False, buffer_size=READ_BUFFER)
+    parquet = pq.ParquetFile(file, pre_buffer=False, buffer_size=READ_BUFFER, page_checksum_verification=True)
     found = find_columns(name, parquet.schema_arrow.names, options, wanted)
     return Table(name, found, _pieces(parquet, name, found, threads))
 

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO, Literal, Protocol, TypeAlias
 import pyarrow as pa
 
 from forgetcli.errors import DataError, FileSystemError, UsageError
+from forgetcli.files import file_system_errors
 from forgetcli.tables.columns import printable
 
 Sources: TypeAlias = str | Path | Sequence[str | Path]
@@ -127,14 +128,15 @@ def opened(source: Source) -> Iterator[OpenedSource]:
 @contextmanager
 def file_errors(name: str) -> Iterator[None]:
     """Turns what the file system and Arrow say of a file into this program's errors, with the file's name."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno is not None:
-            raise FileSystemError(f"{name}: {error.strerror}") from error
-        raise _damaged(name, error) from error
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise _damaged(name, error) from error
+    with file_system_errors(name, "read"):
+        try:
+            yield
+        except OSError as error:
+            if error.errno is not None:
+                raise
+            raise _damaged(name, error) from error  # Arrow's word for unpacking and decoding that fail
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            raise _damaged(name, error) from error
 
 
 def _damaged(name: str, error: Exception) -> DataError:
@@ -168,6 +170,9 @@ class _Rewound:
         """At most `size` bytes; none at the end."""
         start, self._start = self._start[:size], self._start[size:]
         return start + self._rest.read(size - len(start))
+
+    def close(self) -> None:
+        """Nothing: the file belongs to whoever opened it."""
 
 
 def _unpacked(source: Source, stream: _Rewound, magic: bytes) -> ByteStream:
