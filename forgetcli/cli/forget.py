@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 from forgetcli.cli.options import (
@@ -17,6 +16,12 @@ from forgetcli.cli.options import (
 )
 from forgetcli.cli.parser import Parser, number, positive_count
 from forgetcli.cli.session import Session
+from forgetcli.cli.targets import (
+    LOCK_TIMEOUT,
+    is_same_file,
+    locked_for_replacing,
+    require_output_is_no_input,
+)
 from forgetcli.errors import CheckFailed, UsageError
 
 if TYPE_CHECKING:
@@ -52,8 +57,6 @@ forget forget model.npz --records deletions.csv --dry-run --json
 METHODS = ("sweeps",)
 DEFAULT_SWEEPS = 5
 ON_UNKNOWN = ("warn", "ignore", "fail")
-LOCK_TIMEOUT = 600.0
-"""Seconds. Long enough for a queue of runs on a large model, short enough for a nightly job to fail before morning."""
 
 
 def add_arguments(parser: Parser) -> None:
@@ -98,19 +101,16 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.lock_timeout < 0:
         raise UsageError("--lock-timeout must be at least 0")
     target: str = arguments.output or arguments.model
-    request = request_of(arguments)  # before the lock: standard input may take its time
+    require_output_is_no_input(target, [*arguments.records, *arguments.data])
     if not arguments.dry_run:
         files.check_writable(target)
-    with _locked(arguments, target):
+    with session.stage("reading", "reading the request"):  # before the lock: standard input may take its time
+        request = request_of(arguments)
+    if arguments.dry_run:
         _forget(session, arguments, request, target)
-
-
-def _locked(arguments: argparse.Namespace, target: str) -> AbstractContextManager[None]:
-    from forgetcli import files
-
-    if arguments.dry_run or os.path.realpath(target) != os.path.realpath(arguments.model):
-        return nullcontext()
-    return files.lock(arguments.model, arguments.lock_timeout)
+        return
+    with locked_for_replacing(arguments.model, target, arguments.lock_timeout, session.say):
+        _forget(session, arguments, request, target)
 
 
 def _forget(session: Session, arguments: argparse.Namespace, request: ForgetRequest, target: str) -> None:
@@ -156,7 +156,7 @@ def _write(
     """Saves the model unless that would change nothing; whether it did."""
     from forgetcli import checkpoint, files
 
-    in_place = os.path.realpath(target) == os.path.realpath(arguments.model)
+    in_place = is_same_file(target, arguments.model)
     if arguments.dry_run or (in_place and result.method is None):
         return False
     links = files.hard_links(target) if in_place else 0

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from forgetcli.report.text import notice
@@ -35,16 +36,16 @@ class Session:
         self._last_sweep = self._began
 
     @contextmanager
-    def stage(self, name: str, doing: str) -> Iterator[None]:
+    def stage(self, name: str, doing: str | None = None) -> Iterator[None]:
         """Clocks its body, and shows on a terminal that it is going on.
 
         name:  of the stage in the JSON object; a repeated one adds up.
-        doing: for the person who waits.
+        doing: for the person who waits; None where the body writes to the terminal itself.
         """
         began = self._last_sweep = time.perf_counter()
         self._display = self._new_display()
         try:
-            with self._display.activity(doing):
+            with self._display.activity(doing) if doing else nullcontext():
                 yield
         finally:
             self._display = None
@@ -85,6 +86,6 @@ class Session:
 
         if self._quiet:
             return progress.Silent()
-        if sys.stderr.isatty():
-            return progress.on_terminal()
+        if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+            return progress.Bar(sys.stderr)
         return progress.Lines(sys.stderr) if self._progress else progress.Silent()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from forgetcli.cli.options import BAD_ROWS, DUPLICATES, add_column_options, add_output_options, columns_of
 from forgetcli.cli.parser import Parser, number, positive_count, whole_number
 from forgetcli.cli.session import Session
+from forgetcli.cli.targets import require_output_is_no_input
 from forgetcli.config import Dtype, Objective, RegScaling, TrainConfig
 from forgetcli.errors import UsageError
 
@@ -138,7 +139,7 @@ def run(arguments: argparse.Namespace) -> None:
     session = Session(arguments)
     output: str = arguments.output
     _config(arguments, arguments.objective or "explicit")  # a mistake is told before the reading, not after
-    _require_output_is_no_input(arguments)
+    require_output_is_no_input(output, [*arguments.data, arguments.validation])
     files.check_writable(output)
     with session.stage("reading", f"reading {' '.join(arguments.data)}"):
         read = _read(arguments)
@@ -177,13 +178,6 @@ def _require_options_of(objective: Objective, arguments: argparse.Namespace) -> 
     for name in ("alpha", "unobserved_weight") if objective == "explicit" else ():
         if getattr(arguments, name) is not None:
             raise UsageError(f"--{name.replace('_', '-')} belongs to implicit models", hint="add --objective implicit")
-
-
-def _require_output_is_no_input(arguments: argparse.Namespace) -> None:
-    output = os.path.realpath(arguments.output)
-    inputs = [*arguments.data, *([arguments.validation] if arguments.validation else [])]
-    if any(source != "-" and os.path.realpath(source) == output for source in inputs):
-        raise UsageError("the model would replace the data it is trained on", hint="name another file with -o")
 
 
 def _read(arguments: argparse.Namespace) -> ReadResult:

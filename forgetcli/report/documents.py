@@ -11,9 +11,11 @@ from forgetcli import __version__
 
 if TYPE_CHECKING:
     from forgetcli.checkpoint import ModelInfo
+    from forgetcli.ids import Vocabulary
     from forgetcli.model import Model
+    from forgetcli.recommend import Recommendations
     from forgetcli.records import RequestCounts
-    from forgetcli.tables import ReadResult
+    from forgetcli.tables import ItemNames, ReadResult
     from forgetcli.unlearn import ForgetResult, Standing
 
 SCHEMA_VERSION = 1
@@ -79,15 +81,16 @@ def request_members(counts: RequestCounts) -> Document:
     }
 
 
+def removed_members(counts: RequestCounts, erased_users: int, erased_items: int) -> Document:
+    """What goes: interactions, and the users and items that have nothing left."""
+    return {"interactions": counts.interactions, "users": erased_users, "items": erased_items}
+
+
 def forget_members(result: ForgetResult) -> Document:
     """What was forgotten, how, and what it reached."""
     return {
         "request": request_members(result.counts),
-        "forgotten": {
-            "interactions": result.counts.interactions,
-            "users": result.erased_users,
-            "items": result.erased_items,
-        },
+        "forgotten": removed_members(result.counts, result.erased_users, result.erased_items),
         "method": result.method,
         "before": _standing(result.before),
         "after": _standing(result.after),
@@ -110,6 +113,32 @@ def info_document(path: str, info: ModelInfo) -> Document:
             {"kind": entry.kind, "objective": entry.objective, "metrics": entry.metrics} for entry in info.history
         ],
     }
+
+
+def recommendation_members(model: Model, names: ItemNames | None, found: Recommendations) -> list[Document]:
+    """One object a user, with items best first."""
+    return [
+        {
+            "user": _typed_id(model.users, user),
+            "items": [
+                _recommended(model.items, names, item, score)
+                for item, score in zip(items, scores, strict=True)
+                if item >= 0
+            ],
+        }
+        for user, items, scores in zip(found.users.tolist(), found.items.tolist(), found.scores.tolist(), strict=True)
+    ]
+
+
+def _recommended(items: Vocabulary, names: ItemNames | None, item: int, score: float) -> Document:
+    title = {} if names is None else {"title": names.title(items.label(item))}
+    return {"item": _typed_id(items, item), **title, "score": score}
+
+
+def _typed_id(vocabulary: Vocabulary, row: int) -> int | str:
+    """An id as the training data typed it."""
+    label = vocabulary.label(row)
+    return label if vocabulary.is_text else int(label)
 
 
 def _standing(standing: Standing | None) -> Document | None:

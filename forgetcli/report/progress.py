@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Protocol, TextIO
 
 from forgetcli.printable import printable
-from forgetcli.report.text import duration, figure, metrics
+from forgetcli.report.text import WIDTH, duration, figure, metrics
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from forgetcli.als import SweepReport
+
+BAR_AFTER = 0.5
+"""Seconds. What is done sooner needs no bar, which would only flicker."""
+
+ERASE_LINE = "\r\x1b[2K"
 
 
 class Display(Protocol):
@@ -55,49 +61,63 @@ class Lines:
         print(f"forget: {printable(line)}", file=self._stream, flush=True)
 
 
-class TerminalDisplay:
-    """A spinner, and during sweeps a bar with the objective, the metrics and the time that remains. It vanishes when
-    the activity ends."""
+class Bar:
+    """For a terminal: what is going on, and during sweeps a bar with the objective, the metrics and the time that
+    remains. It vanishes when the activity ends. NO_COLOR and COLUMNS are heeded."""
 
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._began = 0.0
+        self._progress: Progress | None = None
         self._task: TaskID | None = None
 
     @contextmanager
     def activity(self, doing: str) -> Iterator[None]:
         """See `Display`."""
-        with self._progress:
-            self._task = self._progress.add_task(printable(doing), total=None, figures="")
+        self._began = time.perf_counter()
+        self._write(printable(doing)[: WIDTH - 4] + " ...")
+        try:
             yield
+        finally:
+            if self._progress is not None:
+                self._progress.stop()
+                self._progress = None
+            self._write(ERASE_LINE)
 
     def sweep(self, report: SweepReport, seconds: float) -> None:
         """See `Display`."""
+        if self._progress is None:
+            if time.perf_counter() - self._began < BAR_AFTER:
+                return
+            self._write(ERASE_LINE)
+            self._progress = _progress(self._stream)
+            self._task = self._progress.add_task("", total=report.sweeps, figures="")
+            self._progress.start()
         if self._task is not None:
             self._progress.update(
                 self._task,
                 description=f"sweep {report.sweep}/{report.sweeps}",
-                total=report.sweeps,
                 completed=report.sweep,
                 figures=_figures(report),
             )
 
+    def _write(self, text: str) -> None:
+        self._stream.write(text)
+        self._stream.flush()
 
-def on_terminal() -> Display:
-    """The display for standard error when it is a terminal; NO_COLOR and COLUMNS are heeded."""
+
+def _progress(stream: TextIO) -> Progress:
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
     from rich.table import Column
 
-    return TerminalDisplay(
-        Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
-            BarColumn(bar_width=16),
-            TextColumn("{task.fields[figures]}", markup=False, table_column=Column(no_wrap=True)),
-            TimeRemainingColumn(compact=True),
-            console=Console(stderr=True),
-            transient=True,
-        )
+    return Progress(
+        TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
+        BarColumn(bar_width=16),
+        TextColumn("{task.fields[figures]}", markup=False, table_column=Column(no_wrap=True)),
+        TimeRemainingColumn(compact=True),
+        console=Console(file=stream),
+        transient=True,
     )
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from forgetcli.config import TrainConfig
     from forgetcli.interactions import Heldout
     from forgetcli.model import HistoryEntry, Model
-    from forgetcli.records import RequestCounts
+    from forgetcli.records import RequestCounts, Resolution
     from forgetcli.tables import ReadResult
     from forgetcli.unlearn import ForgetResult, Standing
 
@@ -62,6 +62,15 @@ def forget_summary(result: ForgetResult, seconds: float) -> str:
     how = f"by {count(result.sweeps, 'sweep')}" if result.method == "sweeps" else f"by {result.method}"
     rows.append(("Forgotten", f"{how} in {duration(seconds)}; {_standings(result.before, result.after)}"))
     return summary(rows)
+
+
+def retrain_summary(model: Model, resolution: Resolution, seconds: float) -> str:
+    """What was left out, and what training without it came to."""
+    left_out = count(resolution.counts.interactions, "interaction")
+    if resolution.erased_users or resolution.erased_items:
+        erased = _listed((resolution.erased_users, "user"), (resolution.erased_items, "item"))
+        left_out += f", and {erased} with nothing left"
+    return f"{summary([('Left out', left_out)])}\n{train_summary(model, seconds)}"
 
 
 def unknown_text(counts: RequestCounts) -> str:
