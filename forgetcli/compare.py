@@ -1,0 +1,297 @@
+"""How a model that has forgotten differs from models retrained without the records."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import combinations
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forgetcli import als, differences
+from forgetcli.common import CommonGround, ForgottenPairs, Pairs
+from forgetcli.comparison import TOP_N, Comparison, Contrast, PredictionContrast, RankingContrast, Reading, Spread
+from forgetcli.errors import DataError, UsageError
+from forgetcli.evaluate import held_out_metrics
+from forgetcli.interactions import Heldout, Interactions
+from forgetcli.model import Factors, Model
+from forgetcli.objective import Objective
+from forgetcli.recommend import recommend
+from forgetcli.records import ForgetRequest
+
+SAMPLED_CELLS = 100_000
+"""Kept pairs, and random cells, whose predictions are compared: enough for an RMS within 1 % of all pairs'."""
+
+RANKED_USERS = 5_000
+"""Users of each group whose recommendations are compared: a mean overlap has a standard error below 0.005 then."""
+
+DIVERGENCE_USERS = 500
+"""Users of each group whose scores of all items are compared, at a logarithm for each item and two models."""
+
+_BLOCK_ELEMENTS = 1 << 18
+"""Scores made at a time for each model: two megabytes, so that even ten models' stay in the cache."""
+
+_Pair: TypeAlias = tuple[int, int]
+_Rows: TypeAlias = NDArray[np.int64]
+
+
+def compare(
+    unlearned: Model,
+    retrained: Sequence[Model],
+    *,
+    original: Model | None = None,
+    request: ForgetRequest | None = None,
+    data: Interactions | None = None,
+    test: Heldout | None = None,
+    seed: int = 0,
+    threads: int = 0,
+) -> Comparison:
+    """Compares an unlearned model with retrained ones, by ids, on the users and items that all have.
+
+    retrained: at least one; two or more, of different seeds, give the yardstick.
+    original:  the model before forgetting.
+    request:   what was to be forgotten.
+    data:      the interactions before forgetting, or those of them that were to go, where the original has none; they
+               say which pairs the request's whole users and items mean.
+    test:      held-out pairs, in the unlearned model's rows.
+    seed:      of the samples of pairs and users.
+
+    Raises UsageError without a retrain or for models of different objectives; DataError when neither the unlearned
+    model nor a retrain carries its interactions, or when the models have nothing in common.
+    """
+    if not retrained:
+        raise UsageError("there is no retrained model to compare with")
+    models = [unlearned, *retrained, *([original] if original else [])]
+    if len({model.config.objective for model in models}) > 1:
+        raise UsageError("explicit and implicit models cannot be compared: their predictions mean different things")
+    ground = CommonGround.of(models, remaining_data(unlearned, retrained))
+    lineup = _Lineup(ground.models, len(retrained), original is not None)
+    forgotten = ground.pairs(forgotten_pairs(request, original, data)) if request else None
+    rng = np.random.default_rng(seed)
+    groups = _groups(ground, forgotten)
+    cells = _cells(ground, forgotten, rng)
+    return Comparison(
+        retrains=len(retrained),
+        users=len(ground.users),
+        items=len(ground.items),
+        forgotten=None if forgotten is None else len(forgotten),
+        forgotten_left_out=None if forgotten is None else forgotten.left_out,
+        still_held=_still_held(unlearned, request),
+        factors=_compare_factors(lineup),
+        predictions={name: _compare_predictions(lineup, *pairs) for name, pairs in cells.items()},
+        objective=_objective(lineup, ground.data, threads),
+        rankings=_compare_rankings(lineup, groups, rng, threads),
+        accuracy={} if test is None else _accuracy(lineup, ground.held_out(test, unlearned), groups, threads),
+        sweeps=lineup.reading([_sweeps(model) for model in ground.models]),
+        cautions=tuple(_cautions(unlearned, retrained, request)),
+    )
+
+
+def remaining_data(unlearned: Model, retrained: Sequence[Model]) -> Interactions:
+    """What the request left, from the first of the models that carries it. Raises DataError when none does."""
+    for model in (unlearned, *retrained):
+        if model.interactions is not None:
+            return model.interactions
+    raise DataError(
+        "neither the unlearned model nor a retrained one carries its interactions",
+        hint="compare models that were saved with them",
+    )
+
+
+def forgotten_pairs(request: ForgetRequest, original: Model | None, data: Interactions | None) -> ForgottenPairs:
+    """The pairs that the request means in the data, or else in the original model's, or else those that it spells
+    out."""
+    if data is None and original is not None:
+        data = original.interactions
+    return ForgottenPairs.of(request, data)
+
+
+class _Lineup:
+    """The models of a comparison by number: the unlearned one is 0, the retrains follow, the original is the last."""
+
+    def __init__(self, models: tuple[Model, ...], retrains: int, original: bool) -> None:
+        self.models = models
+        self._retrains = range(1, retrains + 1)
+        self._original = retrains + 1 if original else None
+
+    @property
+    def factors(self) -> tuple[Factors, ...]:
+        return tuple(model.factors for model in self.models)
+
+    def pairs(self) -> list[_Pair]:
+        """Those whose difference is wanted."""
+        against = [0] if self._original is None else [0, self._original]
+        return [(a, b) for a in against for b in self._retrains] + list(combinations(self._retrains, 2))
+
+    def contrast(self, difference: Mapping[_Pair, float]) -> Contrast:
+        """difference: of each of `pairs`."""
+        among = [difference[pair] for pair in combinations(self._retrains, 2)]
+        old = self._original
+        return Contrast(
+            unlearned=Spread.of([difference[0, retrain] for retrain in self._retrains]),
+            retrained=Spread.of(among) if among else None,
+            original=None if old is None else Spread.of([difference[old, retrain] for retrain in self._retrains]),
+        )
+
+    def reading(self, values: Sequence[float]) -> Reading:
+        """values: of each model."""
+        return Reading(
+            unlearned=values[0],
+            retrained=Spread.of([values[retrain] for retrain in self._retrains]),
+            original=None if self._original is None else values[self._original],
+        )
+
+
+def _compare_factors(lineup: _Lineup) -> dict[str, Contrast]:
+    if len({factors.rank for factors in lineup.factors}) > 1:
+        return {}
+    errors = {(a, b): differences.factor_errors(lineup.factors[a], lineup.factors[b]) for a, b in lineup.pairs()}
+    return {
+        name: lineup.contrast({pair: error[side] for pair, error in errors.items()})
+        for side, name in enumerate(("users", "items"))
+    }
+
+
+def _cells(ground: CommonGround, forgotten: Pairs | None, rng: np.random.Generator) -> dict[str, tuple[_Rows, _Rows]]:
+    """The users and items of the pairs whose predictions are compared, by `comparison.CELLS`."""
+    view = ground.data.by_user
+    kept = np.sort(_sample(np.arange(view.nnz), SAMPLED_CELLS, rng))
+    users, items = (np.sort(rng.integers(len(ids), size=SAMPLED_CELLS)) for ids in (ground.users, ground.items))
+    cells = {"forgotten": (forgotten.users, forgotten.items)} if forgotten else {}
+    cells["kept"] = view.rows_of(kept), view.indices[kept].astype(np.int64)
+    cells["random"] = users, rng.permutation(items)
+    return cells
+
+
+def _compare_predictions(lineup: _Lineup, users: _Rows, items: _Rows) -> PredictionContrast:
+    predicted = [factors.predict(users, items) for factors in lineup.factors]
+    return PredictionContrast(
+        pairs=len(users),
+        rms=lineup.contrast({(a, b): differences.rms(predicted[a], predicted[b]) for a, b in lineup.pairs()}),
+        maximum=lineup.contrast({(a, b): differences.largest(predicted[a], predicted[b]) for a, b in lineup.pairs()}),
+    )
+
+
+def _objective(lineup: _Lineup, data: Interactions, threads: int) -> Reading:
+    objective = Objective.of(lineup.models[0].config, data)
+    return lineup.reading(
+        [als.gradients(data, factors, objective, threads=threads).objective for factors in lineup.factors]
+    )
+
+
+def _groups(ground: CommonGround, forgotten: Pairs | None) -> dict[str, _Rows]:
+    """The users of each of `comparison.GROUPS` that has any."""
+    groups = {"everyone": np.arange(len(ground.users))}
+    if forgotten:
+        asked = np.unique(forgotten.users)
+        view = ground.data.by_user
+        having = view.rows_of(view.entries_of_columns(np.unique(forgotten.items)))
+        groups |= {"asked": asked, "sharing": np.setdiff1d(having, asked)}
+    return {name: users for name, users in groups.items() if len(users)}
+
+
+def _compare_rankings(
+    lineup: _Lineup, groups: dict[str, _Rows], rng: np.random.Generator, threads: int
+) -> dict[str, RankingContrast]:
+    samples = {name: _sample(users, RANKED_USERS, rng) for name, users in groups.items()}
+    return {name: _compare_group(lineup, users, threads) for name, users in samples.items()}
+
+
+def _compare_group(lineup: _Lineup, users: _Rows, threads: int) -> RankingContrast:
+    """users: in random order, so that the first of them are a sample."""
+    listed = [recommend(model, users, TOP_N, threads=threads).items for model in lineup.models]
+
+    def agreement(measure: Callable[[differences.Lists, differences.Lists], NDArray[np.float64]]) -> Contrast:
+        return lineup.contrast({(a, b): _mean_of_known(measure(listed[a], listed[b])) for a, b in lineup.pairs()})
+
+    return RankingContrast(
+        users=len(users),
+        overlap=agreement(differences.overlap),
+        rbo=agreement(differences.rank_biased_overlap),
+        divergence=lineup.contrast(_divergences(lineup, users[:DIVERGENCE_USERS])),
+    )
+
+
+def _divergences(lineup: _Lineup, users: _Rows) -> dict[_Pair, float]:
+    """Each pair of models' mean Jensen–Shannon divergence of these users' scores."""
+    totals = dict.fromkeys(lineup.pairs(), 0.0)
+    n_items = len(lineup.models[0].items)
+    for block in _blocks(users, max(1, _BLOCK_ELEMENTS // n_items)):
+        chances = [differences.softmax(_scores(factors, block)) for factors in lineup.factors]
+        for pair, divergence in differences.divergences(chances, totals).items():
+            totals[pair] += float(divergence.sum())
+    return {pair: total / len(users) for pair, total in totals.items()}
+
+
+def _scores(factors: Factors, users: _Rows) -> NDArray[np.float64]:
+    """(m, n_items) predictions, but for what is the same for all items of a user."""
+    products = factors.user.factors[users] @ factors.item.factors.T
+    return np.asarray(products + factors.item.bias, np.float64)
+
+
+def _accuracy(lineup: _Lineup, test: Heldout, groups: dict[str, _Rows], threads: int) -> dict[str, dict[str, Reading]]:
+    accuracy: dict[str, dict[str, Reading]] = {}
+    for name in ("everyone", "asked"):
+        if name not in groups:
+            continue
+        metrics = [held_out_metrics(model, test, users=groups[name], threads=threads) for model in lineup.models]
+        accuracy[name] = {metric: lineup.reading([each[metric] for each in metrics]) for metric in metrics[0]}
+    return accuracy
+
+
+def _sweeps(model: Model) -> int:
+    return sum(entry.kind == "sweep" for entry in model.history)
+
+
+def _still_held(model: Model, request: ForgetRequest | None) -> int | None:
+    """How many interactions that were to go the model still carries; None where that cannot be seen."""
+    if request is None or model.interactions is None:
+        return None
+    return len(request.resolve(model.interactions).removal.entries)
+
+
+def _cautions(unlearned: Model, retrained: Sequence[Model], request: ForgetRequest | None) -> Iterator[str]:
+    """What these models cannot tell, in sentences."""
+    seeds = [model.config.seed for model in retrained]
+    if len(seeds) == 1:
+        yield (
+            "With a single retrained model, what forgetting left cannot be told from what the starting factors' seed "
+            "decides: compare with retrains of different seeds."
+        )
+    if len(set(seeds)) < len(seeds):
+        yield "Retrained models share a seed: how far they are from each other says too little."
+    options = [dataclasses.replace(model.config, seed=0) for model in (unlearned, *retrained)]
+    if any(each != options[0] for each in options):
+        yield "The models were trained with different options: their differences are not the unlearning's alone."
+    if any(_still_held(model, request) for model in retrained):
+        yield "A retrained model still carries interactions of the request: it is no model that never saw them."
+    if any(not _same_data(unlearned, model) for model in retrained):
+        yield "The unlearned and the retrained models do not carry the same interactions."
+
+
+def _same_data(a: Model, b: Model) -> bool:
+    """Whether two models carry the same interactions, as far as can be seen."""
+    if a.interactions is None or b.interactions is None:
+        return len(a.users) == len(b.users) and len(a.items) == len(b.items)
+    left, right = a.interactions.by_user, b.interactions.by_user
+    return all(
+        np.array_equal(x, y)
+        for x, y in ((left.indptr, right.indptr), (left.indices, right.indices), (left.values, right.values))
+    )
+
+
+def _sample(rows: _Rows, size: int, rng: np.random.Generator) -> _Rows:
+    """At most `size` of the rows, in random order."""
+    return rng.choice(rows, min(size, len(rows)), replace=False)
+
+
+def _blocks(rows: _Rows, size: int) -> Iterator[_Rows]:
+    return (rows[begin : begin + size] for begin in range(0, len(rows), size))
+
+
+def _mean_of_known(values: NDArray[np.float64]) -> float:
+    """The mean without NaN; 1 where there is nothing else: users without recommendations agree."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else 1.0
