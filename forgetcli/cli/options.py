@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from forgetcli.cli.parser import Parser, count
+from forgetcli.errors import UsageError
 
 if TYPE_CHECKING:
     from forgetcli.interactions import Interactions
@@ -70,18 +71,16 @@ def add_request_options(parser: Parser, *, purpose: str) -> None:
     group.add_argument("--item", action="append", default=[], metavar="ID", help="everything of this item; repeatable")
 
 
-def add_data_option(parser: argparse._ArgumentGroup) -> None:
+def add_data_option(group: argparse._ArgumentGroup, model: str = "MODEL") -> None:
     """The data of a model that does not carry it."""
-    parser.add_argument(
+    group.add_argument(
         "--data",
         action="append",
         default=[],
         metavar="FILE",
-        help="the data that MODEL was trained on, if it was saved with --no-interactions; repeatable",
+        help=f"the data that {model} was trained on, if it was saved with --no-interactions; repeatable",
     )
-    parser.add_argument(
-        "--duplicates", choices=DUPLICATES, help="what was given in training, with --data (default: as there)"
-    )
+    group.add_argument("--duplicates", choices=DUPLICATES, help="as given in training, for --data")
 
 
 def columns_of(arguments: argparse.Namespace) -> ColumnOptions:
@@ -111,14 +110,16 @@ def request_of(arguments: argparse.Namespace) -> ForgetRequest:
     return read_records(arguments.records, columns_of(arguments)) | named
 
 
-def data_of(arguments: argparse.Namespace, model: Model) -> Interactions | None:
-    """The interactions that --data names, or None where the model has its own."""
-    from forgetcli.errors import UsageError
+def data_of(arguments: argparse.Namespace, model: Model | None = None) -> Interactions | None:
+    """The interactions that --data names, or None without it.
+
+    model: the one that they are for. Raises UsageError when it has its own.
+    """
     from forgetcli.tables import read_interactions
 
     if not arguments.data:
         return None
-    if model.interactions is not None:
+    if model is not None and model.interactions is not None:
         raise UsageError("--data is for a model without its interactions, and this one has them")
     read = read_interactions(
         arguments.data, columns_of(arguments), duplicates=arguments.duplicates, threads=arguments.threads

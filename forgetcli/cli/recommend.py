@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from forgetcli.model import Model
-    from forgetcli.recommend import Recommendations
+    from forgetcli.recommending import Recommendations
     from forgetcli.report.documents import Document
     from forgetcli.tables import ItemNames, TableFormat
 
@@ -68,7 +68,7 @@ def add_arguments(parser: Parser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Loads, ranks, and writes while it ranks."""
     from forgetcli import checkpoint
-    from forgetcli.recommend import recommend_in_batches
+    from forgetcli.recommending import recommend_in_batches
     from forgetcli.tables import read_item_names, table_format
 
     session = Session(arguments)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from forgetcli.checkpoint import ModelInfo
     from forgetcli.ids import Vocabulary
     from forgetcli.model import Model
-    from forgetcli.recommend import Recommendations
+    from forgetcli.recommending import Recommendations
     from forgetcli.records import RequestCounts
     from forgetcli.tables import ItemNames, ReadResult
     from forgetcli.unlearn import ForgetResult, Standing

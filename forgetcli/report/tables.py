@@ -15,20 +15,29 @@ from forgetcli.report.text import WIDTH
 
 if TYPE_CHECKING:
     from forgetcli.model import Model
-    from forgetcli.recommend import Recommendations
+    from forgetcli.recommending import Recommendations
     from forgetcli.tables import ItemNames
 
 
 def recommendation_tables(model: Model, names: ItemNames | None, found: Recommendations) -> str:
     """A table for each user: rank, title, item, score."""
-    return "".join(_recommendations(model, names, found, place) for place in range(len(found)))
+    return "".join(f"{_recommendations(model, names, found, place)}\n" for place in range(len(found)))
+
+
+def figures_table(*headings: str) -> Table:
+    """An empty table of names, on the left, and figures."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for place, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if place else "left", vertical="bottom", no_wrap=True)
+    return table
 
 
 def rendered(table: Table) -> str:
     """The table as text of at most WIDTH columns."""
     text = io.StringIO()
     Console(file=text, width=WIDTH, color_system=None).print(table)
-    return "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"
+    lines = [line.rstrip() for line in text.getvalue().splitlines()]
+    return "\n".join(lines).strip("\n") + "\n"  # rich puts an empty line above and below
 
 
 def _recommendations(model: Model, names: ItemNames | None, found: Recommendations, place: int) -> str:

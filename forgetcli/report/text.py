@@ -31,6 +31,11 @@ def summary(rows: Iterable[tuple[str, str]]) -> str:
     return "\n".join(_wrapped(text, f"{label:<{LABEL_WIDTH}}", " " * LABEL_WIDTH) for label, text in rows)
 
 
+def paragraph(text: str) -> str:
+    """Running text."""
+    return _wrapped(printable(text), "", "")
+
+
 def count(number: int, singular: str, plural: str | None = None) -> str:
     """A number of things: "1 user", "2,000 users"."""
     return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
