@@ -74,6 +74,7 @@ def half_sweep(
     objective: Objective,
     *,
     rows: NDArray[np.int64] | None = None,
+    rhs: Array | None = None,
     keep: bool = False,
     threads: int = 0,
 ) -> HalfSweep:
@@ -81,12 +82,13 @@ def half_sweep(
 
     view:  the interactions by the side that is solved; its columns are the rows of `other`.
     rows:  the rows to solve, in this order; None is all of them.
+    rhs:   (n, k or k + 1), right-hand sides in place of the rows' own; the losses then mean nothing.
     keep:  whether to keep the Cholesky factors: about d²/2 numbers a row, d = k or k + 1.
 
     Raises NumericalError when a row's system is singular at this precision or not finite.
     """
     factors, bias, losses, kept, failed = _native.solve_rows(
-        **row_arguments(view, other, objective, threads), rows=rows, keep=keep, threads=threads
+        **row_arguments(view, other, objective, threads), rows=rows, rhs=rhs, keep=keep, threads=threads
     )
     if failed >= 0:
         raise NumericalError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from forgetcli.config import TrainConfig
 from forgetcli.interactions import Interactions, Vocabulary
 
-Array: TypeAlias = NDArray[np.float32] | NDArray[np.float64]
+Array: TypeAlias = NDArray[np.floating[Any]]
+"""float32 or float64: the dtype of the model."""
 
 _BLOCK_ELEMENTS = 1 << 17
 """Factors gathered at a time for predictions: they stay in a core's own cache."""

@@ -9,17 +9,21 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from forgetcli.als import Evaluate, Progress, check_confidences, descend, gradients, train
+from forgetcli.als import Evaluate, Progress, check_confidences, descend, gradients, sweep, train
 from forgetcli.errors import DataError
 from forgetcli.interactions import Interactions, Remaining
 from forgetcli.model import Factors, HistoryEntry, Model, SideFactors
 from forgetcli.objective import Objective
 from forgetcli.records import ForgetRequest, RequestCounts, Resolution
+from forgetcli.response import response_step
 
-Method = Literal["sweeps"]
+Method = Literal["response", "sweeps"]
 
 DEFAULT_SWEEPS = 5
 """Warm sweeps of `--method sweeps` where none are asked for: the published method's usual number."""
+
+ASSUMED_SWEEPS = 15
+"""T of a model whose history is not known: the number that most trainers run by default."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,7 @@ class ForgetResult:
     erased_items:  how many users and items had nothing left and vanished from the model.
     method:        the method that was used; None where there was nothing to forget.
     sweeps:        the sweeps that it took.
+    vectors:       the Krylov vectors that it took.
     before, after: the standing on the remaining data of the old factors and of the new ones.
     """
 
@@ -53,6 +58,7 @@ class ForgetResult:
     erased_items: int
     method: Method | None
     sweeps: int
+    vectors: int
     before: Standing | None
     after: Standing | None
 
@@ -61,7 +67,7 @@ def forget(
     model: Model,
     request: ForgetRequest,
     *,
-    method: Method = "sweeps",
+    method: Method = "response",
     sweeps: int = DEFAULT_SWEEPS,
     interactions: Interactions | None = None,
     threads: int = 0,
@@ -70,8 +76,9 @@ def forget(
     """Removes the requested records from the model and its data, and moves the factors to where the remaining data
     would have put them.
 
-    method "sweeps": warm ALS sweeps on what remains (Unlearn-ALS: Xu et al. 2023).
-    interactions:    the training data of a model that was saved without it.
+    method "response": the second-order step of `response`, then one exact sweep: to the level of a retrain.
+    method "sweeps":   so many warm ALS sweeps on what remains (Unlearn-ALS: Xu et al. 2023).
+    interactions:      the training data of a model that was saved without it.
 
     A request of which nothing is found changes nothing. Raises DataError when the model has no data and none is
     given, and when the request leaves nothing.
@@ -84,9 +91,24 @@ def forget(
     objective = Objective.of(model.config, remaining.interactions)
     kept = _kept_factors(model.factors, remaining, objective)
     before = _standing(remaining.interactions, kept, objective, threads)
-    factors, steps = descend(
-        remaining.interactions, kept.item, objective, sweeps=sweeps, threads=threads, on_progress=on_progress
-    )
+    vectors = 0
+    if method == "response":
+        step = response_step(
+            data,
+            resolution.removal,
+            remaining,
+            model.factors,
+            Objective.of(model.config, data),
+            sweeps=trained_sweeps(model),
+            threads=threads,
+        )
+        vectors = step.vectors
+        factors, value = sweep(remaining.interactions, step.items, objective, threads=threads)
+        steps: tuple[HistoryEntry, ...] = (HistoryEntry("response", value, {}),)
+    else:
+        factors, steps = descend(
+            remaining.interactions, kept.item, objective, sweeps=sweeps, threads=threads, on_progress=on_progress
+        )
     after = _standing(remaining.interactions, factors, objective, threads)
     return ForgetResult(
         model=_successor(model, factors, remaining.interactions, steps),
@@ -95,9 +117,15 @@ def forget(
         erased_items=resolution.erased_items,
         method=method,
         sweeps=len(steps),
+        vectors=vectors,
         before=before,
         after=after,
     )
+
+
+def trained_sweeps(model: Model) -> int:
+    """T: how many sweeps the model's data has had to leave its mark; a second-order step adds none."""
+    return sum(entry.kind == "sweep" for entry in model.history) or ASSUMED_SWEEPS
 
 
 def retrain(
@@ -145,7 +173,7 @@ def training_data(model: Model, interactions: Interactions | None) -> Interactio
 
 
 def _unchanged(model: Model, resolution: Resolution) -> ForgetResult:
-    return ForgetResult(model, resolution.counts, 0, 0, None, 0, None, None)
+    return ForgetResult(model, resolution.counts, 0, 0, None, 0, 0, None, None)
 
 
 def _remaining(data: Interactions, resolution: Resolution) -> Remaining:

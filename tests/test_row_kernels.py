@@ -67,7 +67,7 @@ def arguments(problem: RowProblem, dtype: type) -> dict[str, Any]:
 
 def solve(problem: RowProblem, dtype: type, *, rows: Any = None, threads: int = 2) -> tuple[Any, Any, Any, int]:
     factors, bias, losses, _, failed = _native.solve_rows(
-        **arguments(problem, dtype), rows=rows, keep=False, threads=threads
+        **arguments(problem, dtype), rows=rows, rhs=None, keep=False, threads=threads
     )
     return factors, bias, losses, failed
 
@@ -208,7 +208,7 @@ def broken(problem: RowProblem, **changes: Any) -> dict[str, Any]:
 def test_arrays_that_do_not_belong_together_are_refused(name: str, change: dict[str, Any]) -> None:
     problem = make_problem("plain", 8, [1, 2])
     with pytest.raises(ValueError, match=r"."):
-        _native.solve_rows(**broken(problem, **change), rows=None, keep=False, threads=1)
+        _native.solve_rows(**broken(problem, **change), rows=None, rhs=None, keep=False, threads=1)
 
 
 def test_a_listed_row_that_does_not_exist_is_refused() -> None:
@@ -247,11 +247,16 @@ def test_kept_factors_solve_for_another_right_hand_side(
     kind: str, rank: int, dtype: type, instruction_set: str
 ) -> None:
     problem = make_problem(kind, rank, [5, 1, 40, 299, 0])
-    *_, kept, failed = _native.solve_rows(**arguments(problem, dtype), rows=None, keep=True, threads=2)
+    *_, kept, failed = _native.solve_rows(**arguments(problem, dtype), rows=None, rhs=None, keep=True, threads=2)
     assert failed == -1
     rhs = np.random.default_rng(5).normal(size=(problem.n_rows, rank + problem.with_bias))
     factors, bias = _native.apply_kept(kept, rhs.astype(dtype), rank, threads=2)
     expected = np.array([np.linalg.solve(problem.system(row)[0], rhs[row]) for row in range(4)])
     actual = np.concatenate([factors, bias[:, None]], axis=1) if problem.with_bias else factors
     assert_close(actual[:4], expected, dtype)
+    again, again_bias, *_ = _native.solve_rows(
+        **arguments(problem, dtype), rows=None, rhs=rhs.astype(dtype), keep=False, threads=2
+    )
+    assert_close(again, factors, dtype)
+    assert_close(again_bias[:, None], bias[:, None], dtype)
     assert not actual[4].any()  # a row without entries stays where it is: at 0

@@ -37,12 +37,13 @@ def solve_rows(
     reg: float,
     reg_by_count: bool,
     rows: NDArray[np.int64] | None,
+    rhs: _Matrix | None,
     keep: bool,
     threads: int,
 ) -> tuple[_Matrix, _Vector, NDArray[np.float64], _Matrix | None, int]:
     """Each row's exact solution: factors (n, k), bias (n,), the rows' parts of the objective (n,), their Cholesky
     factors if they are to be kept, and the first row that has no solution, or -1. What the arguments mean is said in
-    rows.h."""
+    rows.h; a given rhs (n, k or k + 1) takes the place of the rows' own right-hand sides."""
 
 def row_gradients(
     *,

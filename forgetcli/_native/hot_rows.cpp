@@ -19,6 +19,9 @@ bool finish_row(const RowObjective<T>& o, const Shape& s, std::int64_t entries, 
     complete_system(o, s, entries, system);
     T* rhs = system.rhs(s);
     T* pivots = scratch.work + s.stride;
+    if (out.rhs) {
+        for (int j = 0; j < s.d; ++j) rhs[j] = out.rhs[j];
+    }
     for (int j = 0; j < s.d; ++j) scratch.rhs[j] = rhs[j];
     if (!factor_system(s, system.matrix, system.lower, scratch.work, pivots)) return false;
     if (out.kept) KeptFactor<T>{out.kept, s}.keep(system.matrix, system.lower, pivots);

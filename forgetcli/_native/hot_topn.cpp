@@ -82,9 +82,9 @@ inline Mask above(const Vector<T>& v, T threshold) {
 #endif
 
 // The scores of one group of users and one panel of items, (GROUP, PANEL), and which of them are above the users'
-// thresholds. Returns whether any is.
+// thresholds. Returns the users with such a score, one bit for each.
 template <typename T>
-inline bool score_tile(const T* panel, const T* group, std::int64_t rank, const T* thresholds, T* scores,
+inline Mask score_tile(const T* panel, const T* group, std::int64_t rank, const T* thresholds, T* scores,
                        Mask* masks) {
     Vector<T> sums[GROUP][PANEL_VECTORS];
     FORGETCLI_UNROLL
@@ -104,7 +104,7 @@ inline bool score_tile(const T* panel, const T* group, std::int64_t rank, const 
         }
         group += GROUP;
     }
-    Mask any = 0;
+    Mask users = 0;
     FORGETCLI_UNROLL
     for (int u = 0; u < GROUP; ++u) {
         Mask mask = 0;
@@ -114,9 +114,9 @@ inline bool score_tile(const T* panel, const T* group, std::int64_t rank, const 
             store<T>(scores + u * PANEL<T> + v * LANES<T>, sums[u][v]);
         }
         masks[u] = mask;
-        any |= mask;
+        users |= Mask(mask != 0) << u;
     }
-    return any != 0;
+    return users;
 }
 
 // Whether entry a is worse than entry b of a heap. Without branches: which of two entries is worse cannot be foreseen.
@@ -169,9 +169,9 @@ void score_block(const TopnBlock<T>& block) {
         const T* panel = block.panels + p * (block.rank + 1) * PANEL<T>;
         for (std::int64_t g = 0; g < block.group_count; ++g) {
             const T* group = block.groups + g * block.rank * GROUP;
-            if (!score_tile(panel, group, block.rank, block.thresholds + g * GROUP, scores, masks)) continue;
-            for (int u = 0; u < GROUP; ++u) {
-                if (masks[u] == 0) continue;
+            Mask users = score_tile(panel, group, block.rank, block.thresholds + g * GROUP, scores, masks);
+            for (; users != 0; users &= users - 1) {
+                const int u = lowest_bit(users);
                 offer(block, g * GROUP + u, block.first_item + p * PANEL<T>, scores + u * PANEL<T>, masks[u]);
             }
         }

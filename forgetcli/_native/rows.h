@@ -42,6 +42,7 @@ struct RowSolution {
     T* bias;       // scalar, or null
     double* loss;  // scalar, or null
     T* kept;       // (kept_size,), or null
+    const T* rhs;  // (dimension,), a right-hand side in place of the row's own, or null
 };
 
 // A small change of the other side's parameters, for the linearised half-sweep.

@@ -16,12 +16,13 @@ from forgetcli.tables.batches import Batch, Fault, Mask, convertible
 from forgetcli.tables.columns import Column, Role
 from forgetcli.tables.layout import Dialect, find_rows
 
-NUMBER = r"^[+-]?(\d|\.\d|(?i:nan|inf))"
-DATE = r"^\d{4}-\d\d-\d\d"
-"""How every number and every ISO 8601 date begins."""
+INTEGER = r"^[+-]?\d{1,19}$"
+NUMBER = r"^[+-]?((\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|(?i:nan|inf|infinity))$"
+DATE = r"^\d{4}-\d\d-\d\d([ T].*)?$"
+"""What every integer, number and ISO 8601 date that Arrow reads looks like; a few that it does not read do too."""
 
 TIME_TYPES = (
-    (pa.int64(), NUMBER),
+    (pa.int64(), INTEGER),
     (pa.float64(), NUMBER),
     (pa.timestamp("s"), DATE),
     (pa.timestamp("ns"), DATE),

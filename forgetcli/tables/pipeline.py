@@ -14,6 +14,9 @@ from forgetcli.tables.parquet import parquet_table
 from forgetcli.tables.sources import Source, opened
 from forgetcli.tables.text import text_table
 
+MOST_WORKERS = 8
+"""Cutting a file into pieces is one thread's work, which does not keep more than these busy; each holds some 30 MiB."""
+
 Given = TypeVar("Given")
 Result = TypeVar("Result")
 
@@ -28,7 +31,7 @@ def read_batches(
 
     Raises what `process` raises, and FileSystemError, DataError and UsageError as opening and parsing do.
     """
-    workers = threads if threads > 0 else _processors()
+    workers = min(threads if threads > 0 else _processors(), MOST_WORKERS)
     with opened(source) as file:
         if file.kind == "parquet":
             table = parquet_table(source.name, file.file, options, wanted, threads)
