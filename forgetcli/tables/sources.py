@@ -12,8 +12,8 @@ from typing import Any, BinaryIO, Literal, Protocol, TypeAlias
 import pyarrow as pa
 
 from forgetcli.errors import DataError, FileSystemError, UsageError
-from forgetcli.printable import printable
 from forgetcli.files import file_system_errors
+from forgetcli.printable import printable
 
 Sources: TypeAlias = str | Path | Sequence[str | Path]
 """One or several of: a file, a directory of Parquet files, "-" for standard input."""
