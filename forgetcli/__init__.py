@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from forgetcli.als import SweepReport, train
     from forgetcli.checkpoint import ModelInfo, inspect, load, save
+    from forgetcli.comparing import compare
+    from forgetcli.comparison import Comparison
     from forgetcli.config import TrainConfig
     from forgetcli.errors import (
         CheckFailed,
@@ -28,8 +30,11 @@ if TYPE_CHECKING:
         NumericalError,
         UsageError,
     )
+    from forgetcli.evaluate import held_out_metrics
+    from forgetcli.ids import Vocabulary, as_ids
     from forgetcli.interactions import Heldout, Interactions, split_holdout
     from forgetcli.model import Factors, HistoryEntry, Model, SideFactors
+    from forgetcli.recommending import Recommendations, recommend
     from forgetcli.records import ForgetRequest, RequestCounts, Resolution
     from forgetcli.tables import (
         ColumnOptions,
@@ -46,6 +51,8 @@ __version__ = "0.1.0"
 _HOMES = {
     "forgetcli.als": ("SweepReport", "train"),
     "forgetcli.checkpoint": ("ModelInfo", "inspect", "load", "save"),
+    "forgetcli.comparing": ("compare",),
+    "forgetcli.comparison": ("Comparison",),
     "forgetcli.config": ("TrainConfig",),
     "forgetcli.errors": (
         "CheckFailed",
@@ -56,8 +63,11 @@ _HOMES = {
         "NumericalError",
         "UsageError",
     ),
+    "forgetcli.evaluate": ("held_out_metrics",),
+    "forgetcli.ids": ("Vocabulary", "as_ids"),
     "forgetcli.interactions": ("Heldout", "Interactions", "split_holdout"),
     "forgetcli.model": ("Factors", "HistoryEntry", "Model", "SideFactors"),
+    "forgetcli.recommending": ("Recommendations", "recommend"),
     "forgetcli.records": ("ForgetRequest", "RequestCounts", "Resolution"),
     "forgetcli.tables": (
         "ColumnOptions",
@@ -74,6 +84,7 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
     "CheckFailed",
     "ColumnOptions",
+    "Comparison",
     "DataError",
     "Factors",
     "FileSystemError",
@@ -88,6 +99,7 @@ __all__ = [
     "ModelInfo",
     "NumericalError",
     "ReadResult",
+    "Recommendations",
     "RequestCounts",
     "Resolution",
     "SideFactors",
@@ -95,14 +107,19 @@ __all__ = [
     "SweepReport",
     "TrainConfig",
     "UsageError",
+    "Vocabulary",
     "__version__",
+    "as_ids",
+    "compare",
     "forget",
+    "held_out_metrics",
     "inspect",
     "load",
     "read_heldout",
     "read_interactions",
     "read_item_names",
     "read_records",
+    "recommend",
     "retrain",
     "save",
     "split_holdout",
