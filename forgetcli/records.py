@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forgetcli.errors import DataError
-from forgetcli.ids import Ids, Utf8Ids, Vocabulary, as_ids, join_ids, take_ids
+from forgetcli.ids import Ids, Utf8Ids, Vocabulary, as_ids, distinct, join_ids, take_ids
 from forgetcli.interactions import Interactions, Removal
 
 
@@ -93,8 +93,8 @@ class ForgetRequest:
         """Which of the interactions the request means. What it names and they do not hold is counted, not refused."""
         n_users, n_items = interactions.n_users, interactions.n_items
         found = interactions.by_user.find(*self._distinct_pairs(interactions))
-        users = np.unique(_numbers(interactions.users, self.users))
-        items = np.unique(_numbers(interactions.items, self.items))
+        users = distinct(_numbers(interactions.users, self.users))
+        items = distinct(_numbers(interactions.items, self.items))
         known_users, known_items = users[users < n_users], items[items < n_items]
         removal = Removal(
             _union(
@@ -120,7 +120,7 @@ class ForgetRequest:
         users = _numbers(interactions.users, self.pair_users)
         items = _numbers(interactions.items, self.pair_items)
         stride = items.max(initial=0) + 1  # both numbers are far below 2^32: their product fits int64
-        return np.divmod(np.unique(users * stride + items), stride)
+        return np.divmod(distinct(users * stride + items), stride)
 
 
 _NONE = np.zeros(0, np.int64)
@@ -141,4 +141,4 @@ def _union(*parts: NDArray[np.int64]) -> NDArray[np.int64]:
     some = [part for part in parts if len(part)]
     if len(some) <= 1:
         return some[0] if some else _NONE
-    return np.unique(np.concatenate(some))
+    return distinct(np.concatenate(some))

@@ -139,7 +139,7 @@ def csr_holdout(
 ) -> _Int64:
     """The positions of about a fraction of the entries, chosen by a hash; never a row's or column's last one."""
 
-# Text ids (text.cpp, text_index.cpp; the meaning is in text.h)
+# Ids (text.cpp, text_index.cpp; the meaning is in text.h)
 
 _Bytes = NDArray[np.uint8]
 
@@ -163,6 +163,9 @@ def text_from_integers(values: _Int64) -> tuple[_Bytes, _Int64]:
 
 def text_keys(data: _Bytes, offsets: _Int64, threads: int) -> _Keys:
     """A 64-bit hash of each id, the same on every machine."""
+
+def integer_find(ids: _Int64, queries: _Int64, threads: int) -> _Int64:
+    """Each query's position among increasing integer ids, -1 where unknown."""
 
 def integer_keys(values: _Int64) -> _Keys:
     """The same for integer ids."""

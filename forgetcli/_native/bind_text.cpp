@@ -14,6 +14,7 @@ void bind_text(nb::module_& m) {
     m.def("text_parse_integers", &text_parse_integers, array("data"), array("offsets"), "threads"_a);
     m.def("text_from_integers", &text_from_integers, array("values"));
     m.def("text_keys", &text_keys, array("data"), array("offsets"), "threads"_a);
+    m.def("integer_find", &integer_find, array("ids"), array("queries"), "threads"_a);
     m.def("integer_keys", &integer_keys, array("values"));
 }
 

@@ -1,270 +1,12 @@
-// Sorting entries into rows: from pairs in any order, and from columns to rows.
-//
-// Entries are first dealt out to buckets of neighbouring rows, straight into the arrays that are returned, and each
-// bucket is then sorted where it lies by one thread with scratch memory that fits its cache. Besides input and output
-// this takes 2 bytes an entry (6 with timestamps). Both steps are stable, so the result does not depend on threads.
+// Building from pairs and transposing: what each checks before the sorting, and drops.
 #include <atomic>
-#include <cmath>
-#include <cstring>
 #include <limits>
-#include <memory>
-#include <stdexcept>
-#include <string>
-#include <vector>
 
-#include "csr.h"
+#include "csr_builder.h"
 
 namespace forgetcli {
 
 namespace {
-
-constexpr std::int64_t MAX_ENTRIES = 0xffffffff;  // positions are kept in 32 bits while entries are sorted
-constexpr int LOW_BITS = 16;            // a bucket's row numbers are kept in so many bits
-constexpr std::int64_t MAX_CHUNKS = 64;  // of the input, each with an offset a bucket
-constexpr std::int64_t CHUNK_ENTRIES = 1 << 16;
-constexpr std::int64_t BUCKET_ENTRIES = 1 << 13;
-constexpr std::int64_t MAX_BUCKETS = 1 << 11;  // more would thrash the TLB while dealing out
-constexpr int DIGIT_BITS = 8;
-constexpr int DIGITS = 1 << DIGIT_BITS;
-
-enum class Duplicates { last, sum, mean, max };
-
-Duplicates parse_duplicates(const char* name) {
-    if (!std::strcmp(name, "last")) return Duplicates::last;
-    if (!std::strcmp(name, "sum")) return Duplicates::sum;
-    if (!std::strcmp(name, "mean")) return Duplicates::mean;
-    if (!std::strcmp(name, "max")) return Duplicates::max;
-    throw nb::value_error("duplicates must be last, sum, mean or max");
-}
-
-// Entries in the order of the input.
-struct Pairs {
-    const std::int32_t* rows;
-    const std::int32_t* columns;
-    const float* values;
-    const std::int32_t* column_map;  // new number of each column, or null when they stay
-
-    template <typename Entry>
-    void each(std::int64_t begin, std::int64_t end, const Entry& entry) const {
-        for (std::int64_t i = begin; i < end; ++i) {
-            entry(i, rows[i], column_map ? column_map[columns[i]] : columns[i], values[i]);
-        }
-    }
-    template <typename Row>
-    void each_row(std::int64_t begin, std::int64_t end, const Row& row) const {
-        for (std::int64_t i = begin; i < end; ++i) row(rows[i]);
-    }
-};
-
-// Entries of a matrix, rows and columns exchanged.
-struct Transposed {
-    const std::int64_t* indptr;
-    std::int64_t n_rows;
-    const std::int32_t* indices;
-    const float* values;
-
-    template <typename Entry>
-    void each(std::int64_t begin, std::int64_t end, const Entry& entry) const {
-        std::int64_t row = std::upper_bound(indptr, indptr + n_rows + 1, begin) - indptr - 1;
-        for (std::int64_t i = begin; i < end; ++row) {
-            const std::int64_t row_end = std::min(end, indptr[row + 1]);
-            for (; i < row_end; ++i) entry(i, indices[i], static_cast<std::int32_t>(row), values[i]);
-        }
-    }
-    template <typename Row>
-    void each_row(std::int64_t begin, std::int64_t end, const Row& row) const {
-        for (std::int64_t i = begin; i < end; ++i) row(indices[i]);
-    }
-};
-
-struct Entry {
-    std::uint64_t key;  // row within the bucket, then column
-    float value;
-    std::uint32_t position;  // in the input
-};
-
-struct Scratch {
-    std::vector<Entry> entries, spare;
-    std::vector<float> values;
-};
-
-int bits_for(std::int64_t count) {
-    int bits = 0;
-    while ((std::int64_t{1} << bits) < count) ++bits;
-    return bits;
-}
-
-// Sorts by the bits of the key from first_bit up to end_bit, equal keys in their order.
-void radix_sort(std::vector<Entry>& entries, std::vector<Entry>& spare, int first_bit, int end_bit) {
-    spare.resize(entries.size());
-    for (int bit = first_bit; bit < end_bit; bit += DIGIT_BITS) {
-        std::size_t starts[DIGITS] = {};
-        const auto digit = [bit](const Entry& entry) { return (entry.key >> bit) & (DIGITS - 1); };
-        for (const Entry& entry : entries) ++starts[digit(entry)];
-        if (starts[digit(entries.front())] == entries.size()) continue;
-        std::size_t total = 0;
-        for (std::size_t& start : starts) total += std::exchange(start, total);
-        for (const Entry& entry : entries) spare[starts[digit(entry)]++] = entry;
-        entries.swap(spare);
-    }
-}
-
-// -0 before 0: a total order, so that the order of the input shows in no result.
-bool value_less(float a, float b) { return a < b || (a == b && std::signbit(a) && !std::signbit(b)); }
-
-float to_float(double value) {
-    const float rounded = static_cast<float>(value);
-    if (!std::isfinite(rounded)) throw std::invalid_argument("the sum of a pair's duplicates is too large for float32");
-    return rounded;
-}
-
-// One value for the entries of one pair, which are in the order of the input.
-float merge(const Entry* begin, const Entry* end, Duplicates duplicates, const std::int64_t* timestamps,
-            std::vector<float>& values) {
-    if (end - begin == 1) return begin->value;
-    if (duplicates == Duplicates::last) {
-        if (!timestamps) return end[-1].value;
-        const Entry* last = begin;
-        for (const Entry* entry = begin; entry != end; ++entry) {
-            if (timestamps[entry->position] >= timestamps[last->position]) last = entry;
-        }
-        return last->value;
-    }
-    values.clear();
-    for (const Entry* entry = begin; entry != end; ++entry) values.push_back(entry->value);
-    if (duplicates == Duplicates::max) return *std::max_element(values.begin(), values.end(), value_less);
-    std::sort(values.begin(), values.end(), value_less);  // one order of summation, whatever the input's
-    double sum = 0;
-    for (float value : values) sum += value;
-    return to_float(duplicates == Duplicates::mean ? sum / static_cast<double>(values.size()) : sum);
-}
-
-class Builder {
-public:
-    Builder(std::int64_t n, std::int64_t n_rows, std::int64_t n_columns, int threads)
-        : n_(n), n_rows_(n_rows), column_bits_(bits_for(n_columns)), threads_(threads) {
-        require(n <= MAX_ENTRIES, "more than 4,294,967,295 interactions");
-        const std::int64_t wanted = std::clamp<std::int64_t>(n / BUCKET_ENTRIES, 1, MAX_BUCKETS);
-        while (shift_ < LOW_BITS && (n_rows + (std::int64_t{1} << shift_) - 1) >> shift_ > wanted) ++shift_;
-        buckets_ = (n_rows + (std::int64_t{1} << shift_) - 1) >> shift_;
-        chunks_ = std::clamp<std::int64_t>(n / CHUNK_ENTRIES, 1, MAX_CHUNKS);
-        indptr = new_vector<std::int64_t>(n_rows + 1, &indptr_);
-        indices = new_vector<std::int32_t>(n, &indices_);
-        values = new_vector<float>(n, &values_);
-        low_.reset(new std::uint16_t[n]);
-    }
-
-    // Leaves the sorted entries in indptr, indices and values. The source's rows and columns are in range.
-    // timestamps: null without; presorted: the source's columns never go back.
-    template <typename Source>
-    void build(const Source& source, Duplicates duplicates, const std::int64_t* timestamps, bool presorted) {
-        std::fill(indptr_, indptr_ + n_rows_ + 1, 0);
-        if (n_ == 0) return;
-        if (timestamps) positions_.reset(new std::uint32_t[n_]);
-        deal_out(source);
-        std::vector<Scratch> scratch(resolve_threads(threads_));
-        std::vector<std::int64_t> left(buckets_ + 1, 0);
-        parallel_for(buckets_, threads_, [&](std::int64_t bucket, int worker) {
-            left[bucket + 1] = sort_bucket(bucket, duplicates, timestamps, presorted, scratch[worker]);
-        });
-        for (std::int64_t row = 0; row < n_rows_; ++row) indptr_[row + 1] += indptr_[row];
-        if (indptr_[n_rows_] == n_) return;
-        for (std::int64_t bucket = 0; bucket < buckets_; ++bucket) left[bucket + 1] += left[bucket];
-        indices = close_gaps(indices_, left);
-        values = close_gaps(values_, left);
-    }
-
-    Output<std::int64_t, 1> indptr;
-    Output<std::int32_t, 1> indices;
-    Output<float, 1> values;
-
-private:
-    template <typename Source>
-    void deal_out(const Source& source) {
-        const auto chunk_begin = [this](std::int64_t chunk) { return n_ / chunks_ * chunk + std::min(chunk, n_ % chunks_); };
-        std::vector<std::int64_t> starts(chunks_ * buckets_, 0);
-        parallel_for(chunks_, threads_, [&](std::int64_t chunk, int) {
-            std::vector<std::int64_t> counts(buckets_, 0);
-            source.each_row(chunk_begin(chunk), chunk_begin(chunk + 1), [&](std::int32_t row) { ++counts[row >> shift_]; });
-            std::copy(counts.begin(), counts.end(), &starts[chunk * buckets_]);
-        });
-        bucket_starts_.assign(buckets_ + 1, n_);
-        std::int64_t total = 0;
-        for (std::int64_t bucket = 0; bucket < buckets_; ++bucket) {
-            bucket_starts_[bucket] = total;
-            for (std::int64_t chunk = 0; chunk < chunks_; ++chunk) {
-                total += std::exchange(starts[chunk * buckets_ + bucket], total);
-            }
-        }
-        const std::int32_t low_mask = (1 << shift_) - 1;
-        parallel_for(chunks_, threads_, [&](std::int64_t chunk, int) {
-            std::vector<std::int64_t> next(&starts[chunk * buckets_], &starts[chunk * buckets_] + buckets_);
-            source.each(chunk_begin(chunk), chunk_begin(chunk + 1),
-                        [&](std::int64_t i, std::int32_t row, std::int32_t column, float value) {
-                            const std::int64_t at = next[row >> shift_]++;
-                            low_[at] = static_cast<std::uint16_t>(row & low_mask);
-                            indices_[at] = column;
-                            values_[at] = value;
-                            if (positions_) positions_[at] = static_cast<std::uint32_t>(i);
-                        });
-        });
-    }
-
-    std::uint64_t key(std::int64_t at) const {
-        return std::uint64_t{low_[at]} << column_bits_ | static_cast<std::uint32_t>(indices_[at]);
-    }
-
-    // Sorts one bucket, merges its duplicates, counts its rows; returns how many entries it has left.
-    std::int64_t sort_bucket(std::int64_t bucket, Duplicates duplicates, const std::int64_t* timestamps,
-                             bool presorted, Scratch& scratch) {
-        const std::int64_t begin = bucket_starts_[bucket], end = bucket_starts_[bucket + 1];
-        const std::int64_t first_row = bucket << shift_;
-        std::int64_t* counts = indptr_ + first_row + 1;
-        std::int64_t at = begin;
-        for (; at < end && (at == begin || key(at - 1) < key(at)); ++at) ++counts[low_[at]];
-        if (at == end) return end - begin;  // as files sorted by user and item are
-        std::fill(counts, indptr_ + std::min(n_rows_, (bucket + 1) << shift_) + 1, 0);
-
-        auto& entries = scratch.entries;
-        entries.resize(end - begin);
-        for (at = begin; at < end; ++at) {
-            entries[at - begin] = {key(at), values_[at], positions_ ? positions_[at] : 0};
-        }
-        radix_sort(entries, scratch.spare, presorted ? column_bits_ : 0, column_bits_ + shift_);
-        at = begin;
-        const Entry* const all_end = entries.data() + entries.size();
-        for (const Entry *group = entries.data(), *next; group != all_end; group = next, ++at) {
-            for (next = group + 1; next != all_end && next->key == group->key;) ++next;
-            ++counts[group->key >> column_bits_];
-            indices_[at] = static_cast<std::int32_t>(group->key & ((std::uint64_t{1} << column_bits_) - 1));
-            values_[at] = merge(group, next, duplicates, timestamps, scratch.values);
-        }
-        return at - begin;
-    }
-
-    // A copy without what merging duplicates left over at the end of each bucket.
-    template <typename T>
-    Output<T, 1> close_gaps(const T* gappy, const std::vector<std::int64_t>& starts) {
-        T* closed;
-        auto array = new_vector<T>(starts.back(), &closed);
-        parallel_for(buckets_, threads_, [&](std::int64_t bucket, int) {
-            const T* from = gappy + bucket_starts_[bucket];
-            std::copy(from, from + (starts[bucket + 1] - starts[bucket]), closed + starts[bucket]);
-        });
-        return array;
-    }
-
-    std::int64_t n_, n_rows_;
-    int column_bits_, threads_;
-    int shift_ = 0;  // row >> shift_ is the bucket
-    std::int64_t buckets_, chunks_;
-    std::int64_t* indptr_;
-    std::int32_t* indices_;
-    float* values_;
-    std::unique_ptr<std::uint16_t[]> low_;
-    std::unique_ptr<std::uint32_t[]> positions_;
-    std::vector<std::int64_t> bucket_starts_;
-};
 
 // Which rows or columns occur at all.
 class Seen {
@@ -331,25 +73,26 @@ nb::tuple csr_from_pairs(const Int32s& rows, const Int32s& columns, const Floats
             "rows, columns, values and timestamps differ in length");
     require(0 <= n_rows && n_rows <= MAX_ROWS && 0 <= n_columns && n_columns <= MAX_ROWS,
             "the number of rows or columns is out of range");
-    const Duplicates policy = parse_duplicates(duplicates);
+    const auto policy = building::parse_duplicates(duplicates);
     Seen row_seen(n_rows), column_seen(n_columns);
     check_pairs(rows, columns, values, row_seen, column_seen, threads);
     nb::object kept_rows = row_seen.kept(), kept_columns = column_seen.kept();
     std::vector<std::int32_t> column_map;
     if (!kept_columns.is_none()) column_map = column_seen.renumbered();
 
-    Builder builder(n, n_rows, n_columns, threads);
-    const Pairs pairs{rows.data(), columns.data(), values.data(), column_map.empty() ? nullptr : column_map.data()};
-    builder.build(pairs, policy, timestamps && policy == Duplicates::last ? timestamps->data() : nullptr, false);
-    if (kept_rows.is_none()) return nb::make_tuple(builder.indptr, builder.indices, builder.values, kept_rows, kept_columns);
-
-    const std::int64_t* loose = builder.indptr.data();
-    std::int64_t* packed;
-    std::int64_t kept = std::count_if(loose + 1, loose + n_rows + 1,
-                                      [](const std::int64_t& end) { return end != (&end)[-1]; });
-    auto indptr = new_vector<std::int64_t>(kept + 1, &packed);
-    std::unique_copy(loose, loose + n_rows + 1, packed);
-    return nb::make_tuple(indptr, builder.indices, builder.values, kept_rows, kept_columns);
+    building::Builder builder(n, n_rows, n_columns, threads);
+    const building::Pairs pairs{rows.data(), columns.data(), values.data(),
+                                column_map.empty() ? nullptr : column_map.data()};
+    const bool by_time = timestamps && policy == building::Duplicates::last;
+    builder.build(pairs, policy, by_time ? timestamps->data() : nullptr, false);
+    if (!kept_rows.is_none()) {
+        const std::int64_t* loose = builder.indptr.data();
+        std::int64_t* packed;
+        auto indptr = new_vector<std::int64_t>(nb::len(kept_rows) + 1, &packed);
+        std::unique_copy(loose, loose + n_rows + 1, packed);  // an empty row ends where it begins
+        builder.indptr = std::move(indptr);
+    }
+    return nb::make_tuple(builder.indptr, builder.indices, builder.values, kept_rows, kept_columns);
 }
 
 nb::tuple csr_transpose(const Int64s& indptr, const Int32s& indices, const Floats& values, std::int64_t n_columns,
@@ -361,8 +104,9 @@ nb::tuple csr_transpose(const Int64s& indptr, const Int32s& indices, const Float
     const auto n_rows = static_cast<std::int64_t>(indptr.size()) - 1;
     require(n_rows <= MAX_ROWS, "more than 2,147,483,647 rows");
     check_indices(indices, n_columns, threads);
-    Builder builder(nnz, n_columns, n_rows, threads);
-    builder.build(Transposed{indptr.data(), n_rows, indices.data(), values.data()}, Duplicates::last, nullptr, true);
+    building::Builder builder(nnz, n_columns, n_rows, threads);
+    builder.build(building::Transposed{indptr.data(), n_rows, indices.data(), values.data()},
+                  building::Duplicates::last, nullptr, true);
     return nb::make_tuple(builder.indptr, builder.indices, builder.values);
 }
 

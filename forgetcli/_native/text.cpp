@@ -128,7 +128,9 @@ nb::tuple text_from_integers(const Positions& values) {
     constexpr int LONGEST = 20;  // -9223372036854775808
     const auto n = static_cast<std::int64_t>(values.size());
     char digits[LONGEST];
-    const auto write = [&](std::int64_t i) { return std::to_chars(digits, digits + LONGEST, values.data()[i]).ptr - digits; };
+    const auto write = [&](std::int64_t i) {
+        return std::to_chars(digits, digits + LONGEST, values.data()[i]).ptr - digits;
+    };
     std::int64_t* starts;
     auto offsets = new_vector<std::int64_t>(n + 1, &starts);
     starts[0] = 0;

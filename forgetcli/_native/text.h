@@ -65,6 +65,9 @@ nb::tuple text_parse_integers(const Bytes& data, const Positions& offsets, int t
 // (data, offsets) of the canonical decimal texts.
 nb::tuple text_from_integers(const Positions& values);
 
+// Row numbers of the queries in a sorted vocabulary of integers, -1 where unknown.
+Output<std::int64_t, 1> integer_find(const Positions& ids, const Positions& queries, int threads);
+
 // A stable 64-bit hash of each id.
 Output<std::uint64_t, 1> text_keys(const Bytes& data, const Positions& offsets, int threads);
 Output<std::uint64_t, 1> integer_keys(const Positions& values);

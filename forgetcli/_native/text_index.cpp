@@ -1,10 +1,11 @@
 // Finding and sorting text ids.
-#include <random>
+#include <optional>
 #include <stdexcept>
 #include <vector>
 
 #include "pieces.h"
 #include "text.h"
+#include "text_table.h"
 
 namespace forgetcli {
 
@@ -16,71 +17,6 @@ constexpr std::int64_t IDS_A_QUERY = 16;
 constexpr std::int64_t PARTS = 64;  // to sort apart from one another
 constexpr std::int64_t SAMPLES_A_PART = 16;
 constexpr int PREFIX = 8;  // bytes compared at once
-
-// Drawn anew in each process, so that nobody can choose ids that collide; only time depends on it.
-std::uint64_t table_key() {
-    static const std::uint64_t key = [] {
-        std::random_device device;
-        return std::uint64_t{device()} << 32 | device();
-    }();
-    return key;
-}
-
-// The numbers of ids by their spelling: open addressing with linear probing. spelling(number) is an id's View.
-template <typename Spelling>
-class Table {
-public:
-    explicit Table(Spelling spelling) : spelling_(spelling), key_(table_key()), slots_(16) {}
-
-    // The number of an id that is there already; otherwise -1, and the id is there under the given number now.
-    std::int32_t insert(View id, std::int32_t number) {
-        if (++count_ * 3 > slots_.size() * 2) grow();
-        const std::uint64_t hash = hash_bytes(id, key_);
-        Slot& slot = slots_[seek(hash, id)];
-        if (slot.number >= 0) {
-            --count_;
-            return slot.number;
-        }
-        slot = {tag(hash), number};
-        return -1;
-    }
-
-    // The number of an id, or -1.
-    std::int32_t find(View id) const { return slots_[seek(hash_bytes(id, key_), id)].number; }
-
-private:
-    struct Slot {
-        std::uint32_t tag = 0;
-        std::int32_t number = -1;
-    };
-
-    static std::uint32_t tag(std::uint64_t hash) { return static_cast<std::uint32_t>(hash >> 32); }
-
-    std::size_t seek(std::uint64_t hash, View id) const {
-        std::size_t at = hash & (slots_.size() - 1);
-        while (slots_[at].number >= 0 &&
-               (slots_[at].tag != tag(hash) || compare(spelling_(slots_[at].number), id) != 0)) {
-            at = (at + 1) & (slots_.size() - 1);
-        }
-        return at;
-    }
-
-    void grow() {
-        std::vector<Slot> old(slots_.size() * 2);
-        old.swap(slots_);
-        for (const Slot& slot : old) {
-            if (slot.number < 0) continue;
-            std::size_t at = hash_bytes(spelling_(slot.number), key_) & (slots_.size() - 1);
-            while (slots_[at].number >= 0) at = (at + 1) & (slots_.size() - 1);
-            slots_[at] = slot;
-        }
-    }
-
-    Spelling spelling_;
-    std::uint64_t key_;
-    std::size_t count_ = 0;
-    std::vector<Slot> slots_;
-};
 
 // An id in a sort, seen through a window of PREFIX bytes.
 struct Key {
@@ -122,6 +58,25 @@ void sort_keys(Key* begin, Key* end, const Spelling& spelling) {
     }
 }
 
+// Sorts keys whose ids lie far apart in memory: copies the ids together first.
+template <typename Spelling>
+void sort_part(Key* begin, Key* end, const Spelling& spelling) {
+    std::vector<std::uint8_t> bytes;
+    std::vector<std::int64_t> offsets{0};
+    std::vector<std::int32_t> numbers;
+    for (Key* key = begin; key != end; ++key) {
+        const View id = spelling(key->number);
+        bytes.insert(bytes.end(), id.data, id.data + id.size);
+        offsets.push_back(static_cast<std::int64_t>(bytes.size()));
+        numbers.push_back(key->number);
+        key->number = static_cast<std::int32_t>(key - begin);
+    }
+    sort_keys(begin, end, [&](std::int32_t number) {
+        return View{bytes.data() + offsets[number], offsets[number + 1] - offsets[number]};
+    });
+    for (Key* key = begin; key != end; ++key) key->number = numbers[key->number];
+}
+
 // The numbers 0 … n-1 of distinct ids in the order of their spelling.
 template <typename Spelling>
 std::vector<Key> sorted_numbers(std::int64_t n, const Spelling& spelling, int threads) {
@@ -151,9 +106,54 @@ std::vector<Key> sorted_numbers(std::int64_t n, const Spelling& spelling, int th
     std::vector<std::int64_t> next(starts.begin(), starts.end() - 1);
     for (std::int64_t i = 0; i < n; ++i) keys[next[part_of[i]]++].number = static_cast<std::int32_t>(i);
     parallel_for(PARTS, threads, [&](std::int64_t part, int) {
-        sort_keys(keys.data() + starts[part], keys.data() + starts[part + 1], spelling);
+        sort_part(keys.data() + starts[part], keys.data() + starts[part + 1], spelling);
     });
     return keys;
+}
+
+void find_by_table(const Text& text, const Text& queries, int threads, std::int64_t* found) {
+    const auto spelling = [&text](std::int64_t number) { return text[number]; };
+    std::optional<Table<decltype(spelling)>> table;
+    parallel_for(1, 1, [&](std::int64_t, int) { table.emplace(spelling, text.size()); });
+    parallel_pieces(queries.size(), threads, [&](std::int64_t piece_begin, std::int64_t piece_end) {
+        std::uint64_t hashes[BLOCK];
+        for (std::int64_t begin = piece_begin; begin < piece_end; begin += BLOCK) {
+            const std::int64_t end = std::min(piece_end, begin + BLOCK);
+            for (std::int64_t i = begin; i < end; ++i) {
+                table->prefetch_slot(hashes[i - begin] = table->hash(queries[i]));
+            }
+            for (std::int64_t i = begin; i < end; ++i) table->prefetch_spelling(hashes[i - begin]);
+            for (std::int64_t i = begin; i < end; ++i) found[i] = table->find(hashes[i - begin], queries[i]);
+        }
+    }, PIECE_IDS);
+}
+
+std::int64_t find_by_halving(const Text& text, View id) {
+    std::int64_t low = 0, high = text.size();
+    while (low < high) {
+        const std::int64_t middle = low + (high - low) / 2;
+        if (compare(text[middle], id) < 0) low = middle + 1; else high = middle;
+    }
+    return low < text.size() && compare(text[low], id) == 0 ? low : -1;
+}
+
+// Numbers the distinct ids in the order of their first occurrence, whose positions it returns.
+std::vector<std::int64_t> number_ids(const Text& text, std::int32_t* number_of) {
+    std::vector<std::int64_t> firsts;
+    const auto spelling = [&](std::int64_t number) { return text[firsts[number]]; };
+    Table<decltype(spelling)> table(spelling, 0);
+    std::uint64_t hashes[BLOCK];
+    for (std::int64_t begin = 0; begin < text.size(); begin += BLOCK) {
+        const std::int64_t end = std::min(text.size(), begin + BLOCK);
+        for (std::int64_t i = begin; i < end; ++i) table.prefetch_slot(hashes[i - begin] = table.hash(text[i]));
+        for (std::int64_t i = begin; i < end; ++i) {
+            number_of[i] = table.find_or_add(hashes[i - begin], text[i]);
+            if (number_of[i] == static_cast<std::int64_t>(firsts.size())) firsts.push_back(i);
+        }
+        table.make_room();
+        if (table.count() > MAX_IDS - BLOCK) throw std::invalid_argument("more ids than 32-bit row numbers");
+    }
+    return firsts;
 }
 
 }  // namespace
@@ -162,26 +162,29 @@ Output<std::int64_t, 1> text_find(const Bytes& data, const Positions& offsets, c
                                   const Positions& query_offsets, int threads) {
     const Text text(data, offsets), queries(query_data, query_offsets);
     require(text.size() <= MAX_IDS, "more than 2,147,483,647 ids");
-    const auto spelling = [&text](std::int64_t number) { return text[number]; };
-    Table<decltype(spelling)> table(spelling);
-    const bool by_table = text.size() / IDS_A_QUERY < queries.size();
-    parallel_for(by_table, threads, [&](std::int64_t, int) {
-        for (std::int64_t i = 0; i < text.size(); ++i) table.insert(text[i], static_cast<std::int32_t>(i));
-    });
+    std::int64_t* found;
+    auto result = new_vector<std::int64_t>(queries.size(), &found);
+    if (text.size() / IDS_A_QUERY < queries.size()) {
+        find_by_table(text, queries, threads, found);
+    } else {
+        parallel_pieces(queries.size(), threads, [&](std::int64_t begin, std::int64_t end) {
+            for (std::int64_t i = begin; i < end; ++i) found[i] = find_by_halving(text, queries[i]);
+        }, PIECE_IDS);
+    }
+    return result;
+}
+
+Output<std::int64_t, 1> integer_find(const Positions& ids, const Positions& queries, int threads) {
+    const std::int64_t* const first = ids.data();
+    const std::size_t n = ids.size();
     std::int64_t* found;
     auto result = new_vector<std::int64_t>(queries.size(), &found);
     parallel_pieces(queries.size(), threads, [&](std::int64_t begin, std::int64_t end) {
         for (std::int64_t i = begin; i < end; ++i) {
-            if (by_table) {
-                found[i] = table.find(queries[i]);
-                continue;
-            }
-            std::int64_t low = 0, high = text.size();
-            while (low < high) {
-                const std::int64_t middle = low + (high - low) / 2;
-                if (compare(text[middle], queries[i]) < 0) low = middle + 1; else high = middle;
-            }
-            found[i] = low < text.size() && compare(text[low], queries[i]) == 0 ? low : -1;
+            const std::int64_t query = queries.data()[i];
+            const std::int64_t* at = first;  // halving without a branch to mispredict: the last id not above the query
+            for (std::size_t left = n; left > 1; left -= left / 2) at += at[left / 2] <= query ? left / 2 : 0;
+            found[i] = n > 0 && *at == query ? at - first : -1;
         }
     }, PIECE_IDS);
     return result;
@@ -191,17 +194,9 @@ nb::tuple text_distinct(const Bytes& data, const Positions& offsets, int threads
     const Text text(data, offsets);
     std::int32_t* number_of;
     auto numbers = new_vector<std::int32_t>(text.size(), &number_of);
-    std::vector<std::int64_t> firsts;  // where each distinct id occurs first
+    std::vector<std::int64_t> firsts;
+    parallel_for(1, 1, [&](std::int64_t, int) { firsts = number_ids(text, number_of); });
     const auto spelling = [&](std::int64_t number) { return text[firsts[number]]; };
-    parallel_for(1, 1, [&](std::int64_t, int) {
-        Table<decltype(spelling)> table(spelling);
-        for (std::int64_t i = 0; i < text.size(); ++i) {
-            const std::int32_t number = table.insert(text[i], static_cast<std::int32_t>(firsts.size()));
-            number_of[i] = number < 0 ? static_cast<std::int32_t>(firsts.size()) : number;
-            if (number < 0) firsts.push_back(i);
-            if (firsts.size() > MAX_IDS) throw std::invalid_argument("more than 2,147,483,647 distinct ids");
-        }
-    });
     const auto n_distinct = static_cast<std::int64_t>(firsts.size());
     const std::vector<Key> sorted = sorted_numbers(n_distinct, spelling, threads);
     std::int64_t* position;
