@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,9 +48,36 @@ class ForgottenPairs:
         return cls(users, take_ids(data.items.ids, view.indices[entries]), view.values[entries])
 
 
+def forgotten_pairs(request: ForgetRequest, original: Model | None, data: Interactions | None) -> ForgottenPairs:
+    """The pairs that the request means in the data, or else in the original model's, or else those that it spells
+    out."""
+    if data is None and original is not None:
+        data = original.interactions
+    return ForgottenPairs.of(request, data)
+
+
+def remaining_data(unlearned: Model, retrained: Sequence[Model]) -> Interactions:
+    """What the request left, from the first of the models that carries it. Raises DataError when none does."""
+    for model in (unlearned, *retrained):
+        if model.interactions is not None:
+            return model.interactions
+    raise DataError(
+        "neither the unlearned model nor a retrained one carries its interactions",
+        hint="compare models that were saved with them",
+    )
+
+
+def still_held(model: Model, request: ForgetRequest | None) -> int | None:
+    """How many interactions that were to go the model still carries; None where that cannot be seen."""
+    if request is None or model.interactions is None:
+        return None
+    return len(request.resolve(model.interactions).removal.entries)
+
+
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """Pairs of a user and an item that all models know, in the rows of a `CommonGround`.
+    """Distinct pairs of a user and an item that all models know, in the rows of a `CommonGround`; sorted by user, then
+    item.
 
     users, items: (n,) int64.
     values:       (n,) float64, or None where not known.
@@ -95,9 +123,11 @@ class CommonGround:
     def pairs(self, forgotten: ForgottenPairs) -> Pairs:
         """Those of the pairs whose user and item are common."""
         users, items = self.users.find(forgotten.users), self.items.find(forgotten.items)
-        known = (users >= 0) & (items >= 0)
-        values = None if forgotten.values is None else forgotten.values[known].astype(np.float64)
-        return Pairs(users[known], items[known], values, int(np.count_nonzero(~known)))
+        known = np.flatnonzero((users >= 0) & (items >= 0))
+        _, first = np.unique(users[known] * len(self.items) + items[known], return_index=True)
+        pairs = known[first]
+        values = None if forgotten.values is None else forgotten.values[pairs].astype(np.float64)
+        return Pairs(users[pairs], items[pairs], values, len(forgotten) - len(known))
 
     def held_out(self, test: Heldout, model: Model) -> Heldout:
         """The held-out pairs of common users and items. test: in the rows of `model`."""
@@ -110,6 +140,36 @@ class CommonGround:
             test.values[known],
             test.left_out + len(test) - len(known),
         )
+
+
+def cautions(unlearned: Model, retrained: Sequence[Model], request: ForgetRequest | None) -> Iterator[str]:
+    """What these models cannot tell, in sentences."""
+    seeds = [model.config.seed for model in retrained]
+    if len(seeds) == 1:
+        yield (
+            "With a single retrained model, what forgetting left cannot be told from what the starting factors' seed "
+            "decides: compare with retrains of different seeds."
+        )
+    if len(set(seeds)) < len(seeds):
+        yield "Retrained models share a seed: how far they are from each other says too little."
+    options = [dataclasses.replace(model.config, seed=0) for model in (unlearned, *retrained)]
+    if any(each != options[0] for each in options):
+        yield "The models were trained with different options: their differences are not the unlearning's alone."
+    if any(still_held(model, request) for model in retrained):
+        yield "A retrained model still carries interactions of the request: it is no model that never saw them."
+    if any(not _same_data(unlearned, model) for model in retrained):
+        yield "The unlearned and the retrained models do not carry the same interactions."
+
+
+def _same_data(a: Model, b: Model) -> bool:
+    """Whether two models carry the same interactions, as far as can be seen."""
+    if a.interactions is None or b.interactions is None:
+        return len(a.users) == len(b.users) and len(a.items) == len(b.items)
+    left, right = a.interactions.by_user, b.interactions.by_user
+    return all(
+        np.array_equal(x, y)
+        for x, y in ((left.indptr, right.indptr), (left.indices, right.indices), (left.values, right.values))
+    )
 
 
 def _common_ids(vocabularies: Sequence[Vocabulary], side: str) -> Vocabulary:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import TypeAlias
@@ -11,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forgetcli import als, differences
-from forgetcli.common import CommonGround, ForgottenPairs, Pairs
+from forgetcli.common import CommonGround, Pairs, cautions, forgotten_pairs, remaining_data, still_held
 from forgetcli.comparison import TOP_N, Comparison, Contrast, PredictionContrast, RankingContrast, Reading, Spread
-from forgetcli.errors import DataError, UsageError
+from forgetcli.errors import UsageError
 from forgetcli.evaluate import held_out_metrics
 from forgetcli.interactions import Heldout, Interactions
 from forgetcli.model import Factors, Model
@@ -27,11 +26,11 @@ SAMPLED_CELLS = 100_000
 RANKED_USERS = 5_000
 """Users of each group whose recommendations are compared: a mean overlap has a standard error below 0.005 then."""
 
-DIVERGENCE_USERS = 500
+DIVERGENCE_USERS = 300
 """Users of each group whose scores of all items are compared, at a logarithm for each item and two models."""
 
-_BLOCK_ELEMENTS = 1 << 18
-"""Scores made at a time for each model: two megabytes, so that even ten models' stay in the cache."""
+_BLOCK_ELEMENTS = 1 << 19
+"""Scores made at a time for each model: four megabytes."""
 
 _Pair: TypeAlias = tuple[int, int]
 _Rows: TypeAlias = NDArray[np.int64]
@@ -78,34 +77,15 @@ def compare(
         items=len(ground.items),
         forgotten=None if forgotten is None else len(forgotten),
         forgotten_left_out=None if forgotten is None else forgotten.left_out,
-        still_held=_still_held(unlearned, request),
+        still_held=still_held(unlearned, request),
         factors=_compare_factors(lineup),
         predictions={name: _compare_predictions(lineup, *pairs) for name, pairs in cells.items()},
         objective=_objective(lineup, ground.data, threads),
         rankings=_compare_rankings(lineup, groups, rng, threads),
         accuracy={} if test is None else _accuracy(lineup, ground.held_out(test, unlearned), groups, threads),
         sweeps=lineup.reading([_sweeps(model) for model in ground.models]),
-        cautions=tuple(_cautions(unlearned, retrained, request)),
+        cautions=tuple(cautions(unlearned, retrained, request)),
     )
-
-
-def remaining_data(unlearned: Model, retrained: Sequence[Model]) -> Interactions:
-    """What the request left, from the first of the models that carries it. Raises DataError when none does."""
-    for model in (unlearned, *retrained):
-        if model.interactions is not None:
-            return model.interactions
-    raise DataError(
-        "neither the unlearned model nor a retrained one carries its interactions",
-        hint="compare models that were saved with them",
-    )
-
-
-def forgotten_pairs(request: ForgetRequest, original: Model | None, data: Interactions | None) -> ForgottenPairs:
-    """The pairs that the request means in the data, or else in the original model's, or else those that it spells
-    out."""
-    if data is None and original is not None:
-        data = original.interactions
-    return ForgottenPairs.of(request, data)
 
 
 class _Lineup:
@@ -243,43 +223,6 @@ def _accuracy(lineup: _Lineup, test: Heldout, groups: dict[str, _Rows], threads:
 
 def _sweeps(model: Model) -> int:
     return sum(entry.kind == "sweep" for entry in model.history)
-
-
-def _still_held(model: Model, request: ForgetRequest | None) -> int | None:
-    """How many interactions that were to go the model still carries; None where that cannot be seen."""
-    if request is None or model.interactions is None:
-        return None
-    return len(request.resolve(model.interactions).removal.entries)
-
-
-def _cautions(unlearned: Model, retrained: Sequence[Model], request: ForgetRequest | None) -> Iterator[str]:
-    """What these models cannot tell, in sentences."""
-    seeds = [model.config.seed for model in retrained]
-    if len(seeds) == 1:
-        yield (
-            "With a single retrained model, what forgetting left cannot be told from what the starting factors' seed "
-            "decides: compare with retrains of different seeds."
-        )
-    if len(set(seeds)) < len(seeds):
-        yield "Retrained models share a seed: how far they are from each other says too little."
-    options = [dataclasses.replace(model.config, seed=0) for model in (unlearned, *retrained)]
-    if any(each != options[0] for each in options):
-        yield "The models were trained with different options: their differences are not the unlearning's alone."
-    if any(_still_held(model, request) for model in retrained):
-        yield "A retrained model still carries interactions of the request: it is no model that never saw them."
-    if any(not _same_data(unlearned, model) for model in retrained):
-        yield "The unlearned and the retrained models do not carry the same interactions."
-
-
-def _same_data(a: Model, b: Model) -> bool:
-    """Whether two models carry the same interactions, as far as can be seen."""
-    if a.interactions is None or b.interactions is None:
-        return len(a.users) == len(b.users) and len(a.items) == len(b.items)
-    left, right = a.interactions.by_user, b.interactions.by_user
-    return all(
-        np.array_equal(x, y)
-        for x, y in ((left.indptr, right.indptr), (left.indices, right.indices), (left.values, right.values))
-    )
 
 
 def _sample(rows: _Rows, size: int, rng: np.random.Generator) -> _Rows:

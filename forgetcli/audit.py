@@ -1,0 +1,165 @@
+"""Is it gone? Residual memory and membership inference, beside models that never saw the records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forgetcli.common import CommonGround, Pairs, cautions, forgotten_pairs, remaining_data, still_held
+from forgetcli.comparison import Spread
+from forgetcli.errors import DataError, UsageError
+from forgetcli.interactions import Interactions
+from forgetcli.membership import attack_scores, auc, bootstrap_aucs, match_pairs
+from forgetcli.model import Factors, Model
+from forgetcli.records import ForgetRequest
+from forgetcli.verdict import FEWEST_RETRAINS, Attack, Audit, Membership, Memory, decide
+
+_OUTER_PERCENTS = 2.5, 97.5
+"""Between them lie 95 % of the bootstrap's replicates."""
+
+
+def audit(
+    unlearned: Model,
+    retrained: Sequence[Model],
+    original: Model,
+    request: ForgetRequest,
+    *,
+    data: Interactions | None = None,
+    seed: int = 0,
+) -> Audit:
+    """Measures what an unlearned model still knows of what it was asked to forget.
+
+    retrained: at least one; FEWEST_RETRAINS or more, of different seeds, for a verdict.
+    original:  the model before forgetting.
+    data:      the interactions before forgetting, where the original does not carry them; they say which pairs the
+               request's whole users and items mean, and the forgotten ratings.
+    seed:      of the matched pairs and the bootstrap.
+
+    Raises UsageError without a retrain or for models of different objectives; DataError when neither the unlearned
+    model nor a retrain carries its interactions, when the models have nothing in common, or when the forgotten ratings
+    are not known.
+    """
+    if not retrained:
+        raise UsageError("there is no retrained model to compare with")
+    models = [unlearned, *retrained, original]
+    if len({model.config.objective for model in models}) > 1:
+        raise UsageError("explicit and implicit models cannot be compared: their predictions mean different things")
+    explicit = original.config.objective == "explicit"
+    ground = CommonGround.of(models, remaining_data(unlearned, retrained))
+    forgotten = ground.pairs(forgotten_pairs(request, original, data))
+    values = _values(forgotten, explicit)
+    held = still_held(unlearned, request)
+    memory = residual_memory([model.factors for model in ground.models], forgotten, values)
+    membership = _membership(ground, forgotten, values, np.random.default_rng(seed), explicit)
+    finding, sentence = decide(
+        memory,
+        membership,
+        retrains=len(retrained),
+        still_held=held,
+        noun="ratings" if explicit else "interactions",
+    )
+    return Audit(
+        finding=finding,
+        sentence=sentence,
+        retrains=len(retrained),
+        still_held=held,
+        memory=memory,
+        membership=membership,
+        cautions=(*cautions(unlearned, retrained, request), *_cautions(forgotten)),
+    )
+
+
+def residual_memory(models: Sequence[Factors], forgotten: Pairs, values: NDArray[np.float64]) -> Memory | None:
+    """See `Memory`; None without pairs.
+
+    models: the unlearned one, the retrains, the original.
+    values: (n,) r of the pairs, in the unit of predictions.
+    """
+    if len(forgotten) == 0:
+        return None
+    unlearned, *retrained, original = (factors.predict(forgotten.users, forgotten.items) for factors in models)
+    centre = np.mean(retrained, axis=0)
+    scale = float((original - centre) @ (values - centre))
+    others = _means_of_others(retrained)
+    floor = [
+        float((own - mean) @ (values - mean)) / scale for own, mean in zip(retrained, others, strict=True) if scale > 0
+    ]
+    return Memory(
+        pairs=len(forgotten),
+        left_out=forgotten.left_out,
+        unlearned=float((unlearned - centre) @ (values - centre)) / scale if scale > 0 else None,
+        retrained=Spread.of(floor) if len(floor) >= FEWEST_RETRAINS else None,
+        rms_to_retrains=float(np.sqrt(np.mean(np.square(unlearned - centre)))),
+        rms_between_retrains=float(np.sqrt(np.mean(np.square(retrained[0] - others[0])))) if others else None,
+    )
+
+
+def _means_of_others(predictions: Sequence[NDArray[np.float64]]) -> list[NDArray[np.float64]]:
+    """For each of several retrains' predictions the mean of the others'; empty for a single one."""
+    if len(predictions) == 1:
+        return []
+    return [np.mean([*predictions[:own], *predictions[own + 1 :]], axis=0) for own in range(len(predictions))]
+
+
+def _membership(
+    ground: CommonGround,
+    forgotten: Pairs,
+    values: NDArray[np.float64],
+    rng: np.random.Generator,
+    explicit: bool,
+) -> Membership | None:
+    pairs = match_pairs(ground, forgotten, values, rng)
+    if len(pairs) == 0:
+        return None
+    scores = [attack_scores(model.factors, pairs, explicit=explicit) for model in ground.models]
+    *released, original = scores
+    attacks = [*released, *(original - each for each in released)]
+    aucs = np.array([auc(each) for each in attacks])
+    replicates = bootstrap_aucs(attacks, pairs.users, rng)
+    blind, informed = slice(0, len(released)), slice(len(released), None)
+    return Membership(
+        pairs=len(pairs),
+        unmatched=pairs.unmatched,
+        blind=_attack(aucs[blind], replicates[:, blind], auc(original)),
+        informed=_attack(aucs[informed], replicates[:, informed], None),
+    )
+
+
+def _attack(aucs: NDArray[np.float64], replicates: NDArray[np.float64], original: float | None) -> Attack:
+    """aucs: of the unlearned model, then of the retrains; replicates: (m, the same)."""
+    excess = replicates[:, 0] - replicates[:, 1:].mean(axis=1)
+    return Attack(
+        unlearned=float(aucs[0]),
+        interval=_interval(replicates[:, 0]),
+        retrained=Spread.of(aucs[1:].tolist()),
+        original=original,
+        excess=float(aucs[0] - aucs[1:].mean()),
+        excess_interval=_interval(excess),
+    )
+
+
+def _interval(replicates: NDArray[np.float64]) -> tuple[float, float]:
+    low, high = np.percentile(replicates, _OUTER_PERCENTS)
+    return float(low), float(high)
+
+
+def _values(forgotten: Pairs, explicit: bool) -> NDArray[np.float64]:
+    """What a model that saw the pairs was asked to predict."""
+    if not explicit:
+        return np.ones(len(forgotten))
+    if forgotten.values is None:
+        raise DataError(
+            "the forgotten ratings are not known: the original model was saved without its interactions",
+            hint="give the data that it was trained on with --data",
+        )
+    return forgotten.values
+
+
+def _cautions(forgotten: Pairs) -> Iterator[str]:
+    if forgotten.left_out:
+        yield (
+            f"Of {forgotten.left_out:,} forgotten pairs the user or the item is gone from the models: what the rest "
+            "of the model keeps of them is not measured. Ask for it with pairs held out of the request."
+        )
