@@ -24,30 +24,42 @@ if TYPE_CHECKING:
     from forgetcli.interactions import Heldout, Interactions
     from forgetcli.model import Model
     from forgetcli.records import ForgetRequest
+    from forgetcli.verdict import Audit
 
 SYNOPSIS = "UNLEARNED RETRAINED... [--records FILE] [options]"
 
 DETAILS = """
 Compares a model that has forgotten with models retrained without the records,
 on the users and items that all have: predictions, recommendations, factors,
-objective. Two retrains differ as well, by their seeds. So give at least two,
-and read how far the unlearned model is from them beside how far they are from
-each other: only what goes beyond that is the unlearning's.
+objective. Two retrains differ as well, by their seeds. So give several, and
+read how far the unlearned model is from them beside how far they are from each
+other: only what goes beyond that is the unlearning's.
+
+With --records and --original it says first what is left of the records in the
+predictions (1 in the original model, 0 in one that never saw them, up to the
+noise that the retrains show), and how well an attacker could still tell who
+was in the data. A verdict takes three retrains or more.
 """
 
 EXAMPLES = """
-forget retrain model.npz --records deletions.csv -o retrained-1.npz --seed 1
-forget retrain model.npz --records deletions.csv -o retrained-2.npz --seed 2
-forget compare forgotten.npz retrained-1.npz retrained-2.npz \\
-    --records deletions.csv --original model.npz
+for seed in 1 2 3; do forget retrain model.npz --records deletions.csv \\
+    --seed $seed -o retrained-$seed.npz; done
 forget compare forgotten.npz retrained-*.npz --records deletions.csv \\
-    --fail-above 1.5 --fail-above objective-gap=0.01 --quiet
+    --original model.npz
+forget compare forgotten.npz retrained-*.npz --records deletions.csv \\
+    --original model.npz --fail-above 0.05 --fail-above still-held=0
 """
 
-DEFAULT_FIGURE = "prediction-rms"
+DEFAULT_FIGURE = "memory"
 
 FIGURES = """
 Exit code 1 when a figure is above its limit. The figures:
+  memory          what is left of the records, as a fraction of the original's
+  memory-excess   its distance from the retrains' mean, on either side
+  attack-auc      of an attacker who asks whether a pair was in the data, and
+  attack-excess   how far that is above the same against the retrains
+  informed-auc, informed-excess
+                  the same for one who also holds the original model
   prediction-rms  how far predictions on the forgotten pairs are from the
                   retrains', over how far those are from each other
   overlap-loss    1 - overlap of the top 10, over the retrains' own
@@ -87,8 +99,8 @@ def run(arguments: argparse.Namespace) -> None:
     with session.stage("reading", "reading the models"):
         inputs = _read(arguments)
     with session.stage("comparing", "comparing"):
-        comparison = _compare(inputs, arguments)
-    figures = comparison.figures()
+        comparison, audited = _compare(inputs, arguments), _audit(inputs)
+    figures = comparison.figures() | (audited.figures() if audited else {})
     limits = dict(arguments.fail_above)
     _require_known(limits, figures)
     exceeded = [name for name, limit in limits.items() if not figures[name] <= limit]
@@ -97,12 +109,13 @@ def run(arguments: argparse.Namespace) -> None:
             "unlearned": arguments.unlearned,
             "retrained": arguments.retrained,
             "original": arguments.original,
+            "audit": audited.to_dict() if audited else None,
             **comparison.to_dict(),
             "figures": figures,
             "limits": limits,
             "exceeded": exceeded,
         },
-        comparison_text(comparison),
+        comparison_text(comparison, audited),
     )
     if exceeded:
         told = ", ".join(f"{name} is {figures[name]:.4g}, above {limits[name]:g}" for name in exceeded)
@@ -151,6 +164,15 @@ def _compare(inputs: _Inputs, arguments: argparse.Namespace) -> Comparison:
     )
 
 
+def _audit(inputs: _Inputs) -> Audit | None:
+    """What is left of the records, where it is known what they were and what the original made of them."""
+    from forgetcli.audit import audit
+
+    if inputs.original is None or inputs.request is None:
+        return None
+    return audit(inputs.unlearned, inputs.retrained, inputs.original, inputs.request, data=inputs.data)
+
+
 def _limit(text: str) -> tuple[str, float]:
     """A figure's name and its limit."""
     name, given, limit = text.rpartition("=")
@@ -164,6 +186,6 @@ def _require_known(limits: dict[str, float], figures: dict[str, float]) -> None:
             known = ", ".join(sorted(figures))
             raise UsageError(
                 f"--fail-above: there is no figure {name} in this comparison",
-                hint=f"those there are: {known}; ratios to the retrains' own distance need two retrains or more, and "
-                "still-held needs --records",
+                hint=f"those there are: {known}; memory and attacks need --records and --original, ratios to the "
+                "retrains two retrains or more",
             )

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from forgetcli.records import ForgetRequest, RequestCounts
     from forgetcli.unlearn import ForgetResult
 
-SYNOPSIS = "MODEL [--records FILE] [--user ID] [--item ID] [-o OUT] [options]"
+SYNOPSIS = "MODEL [--records FILE] [--user ID] [--item ID] [options]"
 
 DETAILS = """
 Removes records from a model without retraining it: from its data, from its
@@ -54,7 +54,7 @@ psql -c "copy withdrawn to stdout csv header" | forget forget model.npz \\
 forget forget model.npz --records deletions.csv --dry-run --json
 """
 
-METHODS = ("sweeps",)
+METHODS = ("response", "sweeps")
 DEFAULT_SWEEPS = 5
 ON_UNKNOWN = ("warn", "ignore", "fail")
 
@@ -68,10 +68,13 @@ def add_arguments(parser: Parser) -> None:
     add_data_option(files)
     how = parser.add_argument_group("how")
     how.add_argument(
-        "--method", choices=METHODS, default=METHODS[0], help=f"(default: {METHODS[0]}, ALS sweeps over what remains)"
+        "--method",
+        choices=METHODS,
+        default=METHODS[0],
+        help="a second-order step to the level of a retrain, or ALS sweeps over what remains (default: response)",
     )
     how.add_argument(
-        "--sweeps", type=positive_count, default=DEFAULT_SWEEPS, metavar="N", help=f"(default: {DEFAULT_SWEEPS})"
+        "--sweeps", type=positive_count, metavar="N", help=f"of --method sweeps (default: {DEFAULT_SWEEPS})"
     )
     how.add_argument(
         "--on-unknown",
@@ -98,6 +101,8 @@ def run(arguments: argparse.Namespace) -> None:
     session = Session(arguments)
     if not (arguments.records or arguments.user or arguments.item):
         raise UsageError("nothing to forget was named", hint="give --records FILE, --user ID or --item ID")
+    if arguments.sweeps is not None and arguments.method != "sweeps":
+        raise UsageError(f"--sweeps belongs to --method sweeps, not to --method {arguments.method}")
     if arguments.lock_timeout < 0:
         raise UsageError("--lock-timeout must be at least 0")
     target: str = arguments.output or arguments.model
@@ -127,7 +132,7 @@ def _forget(session: Session, arguments: argparse.Namespace, request: ForgetRequ
             model,
             request,
             method=arguments.method,
-            sweeps=arguments.sweeps,
+            sweeps=arguments.sweeps or DEFAULT_SWEEPS,
             interactions=interactions,
             threads=arguments.threads,
             on_progress=session.on_sweep,

@@ -17,7 +17,7 @@ from forgetcli.cli.parser import Parser, whole_number
 from forgetcli.cli.session import Session
 from forgetcli.cli.targets import LOCK_TIMEOUT, locked_for_replacing, require_output_is_no_input
 
-SYNOPSIS = "MODEL [--records FILE] [--user ID] [--item ID] -o OUT [options]"
+SYNOPSIS = "MODEL [--records FILE] -o OUT [options]"
 
 DETAILS = """
 Trains anew, with the model's own configuration, on what is left of its data

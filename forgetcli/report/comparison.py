@@ -14,24 +14,29 @@ from forgetcli.report.text import count, paragraph
 
 if TYPE_CHECKING:
     from forgetcli.comparison import Comparison
+    from forgetcli.verdict import Audit
 
-GROUP_NAMES = dict(zip(GROUPS, ("everyone", "users who asked", "users sharing items"), strict=True))
+GROUP_NAMES = dict(zip(GROUPS, ("everyone", "who asked", "sharing items"), strict=True))
 SIGNIFICANT_DIGITS = 3
+MOST_PLACES = 4
+"""Behind the point: what is smaller is as good as zero, and three columns of figures have to fit beside a name."""
 NOT_KNOWN = "–"
 MILLI = 1000
 
 Value = TypeVar("Value")
 
 
-def comparison_text(comparison: Comparison) -> str:
-    """What was compared, the tables, and what they cannot tell."""
+def comparison_text(comparison: Comparison, audit: Audit | None = None) -> str:
+    """The verdict, what was compared, the tables, and what they cannot tell."""
+    cautions = dict.fromkeys((*(audit.cautions if audit else ()), *comparison.cautions, FACTORS_CAVEAT))
     parts = [
+        *([paragraph(audit.sentence), "", rendered(_what_is_left(audit))] if audit else []),
         paragraph(_what_was_compared(comparison)),
         "",
         rendered(_distances(comparison)),
         rendered(_agreements(comparison)),
         rendered(_levels(comparison)),
-        *(paragraph(f"Note: {caution}") for caution in (*comparison.cautions, FACTORS_CAVEAT)),
+        *(paragraph(f"Note: {caution}") for caution in cautions),
     ]
     return "\n".join(parts)
 
@@ -54,6 +59,25 @@ def _what_was_compared(comparison: Comparison) -> str:
     return " ".join(sentences)
 
 
+def _what_is_left(audit: Audit) -> Table:
+    table = figures_table("what is left", "unlearned", "retrained", "original")
+    if audit.memory is not None:
+        retrained = audit.memory.retrained
+        table.add_row(
+            f"memory of {count(audit.memory.pairs, 'pair')}",
+            NOT_KNOWN if audit.memory.unlearned is None else f"{audit.memory.unlearned:.3f}",
+            NOT_KNOWN if retrained is None else f"{retrained.mean:.3f} ± {retrained.deviation or 0:.3f}",
+            "1",
+        )
+    if audit.membership is not None:
+        attacks = (("an attacker's AUC", audit.membership.blind), ("with the original", audit.membership.informed))
+        for name, attack in attacks:
+            own = "" if attack.original is None else f"{attack.original:.3f}"
+            deviation = f" ± {attack.retrained.deviation:.3f}" if attack.retrained.deviation else ""
+            table.add_row(name, f"{attack.unlearned:.3f}", f"{attack.retrained.mean:.3f}{deviation}", own)
+    return table
+
+
 def _distances(comparison: Comparison) -> Table:
     table = _contrast_table("how far apart", comparison)
     cells = {f"{count(each.pairs, f'{name} pair')}": each for name, each in _in_order(comparison.predictions, CELLS)}
@@ -69,7 +93,7 @@ def _agreements(comparison: Comparison) -> Table:
     _add_contrasts(table, f"share of the top {TOP_N}", {name: each.overlap for name, each in groups.items()})
     _add_contrasts(table, "rank-biased overlap", {name: each.rbo for name, each in groups.items()})
     divergence = {name: each.divergence for name, each in groups.items()}
-    _add_contrasts(table, "divergence of scores, millibits", divergence, scale=MILLI)
+    _add_contrasts(table, "divergence, millibits", divergence, scale=MILLI)
     return table
 
 
@@ -116,7 +140,7 @@ def _spread(spread: Spread, scale: float = 1) -> str:
 def _places(value: float) -> int:
     if value == 0 or float(value).is_integer():
         return 0
-    return max(0, SIGNIFICANT_DIGITS - 1 - math.floor(math.log10(abs(value))))
+    return min(max(0, SIGNIFICANT_DIGITS - 1 - math.floor(math.log10(abs(value)))), MOST_PLACES)
 
 
 def _in_order(values: Mapping[str, Value], names: tuple[str, ...]) -> list[tuple[str, Value]]:

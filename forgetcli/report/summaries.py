@@ -59,8 +59,7 @@ def forget_summary(result: ForgetResult, seconds: float) -> str:
     if result.erased_users or result.erased_items:
         erased = _listed((result.erased_users, "user"), (result.erased_items, "item"))
         rows.append(("Erased", f"{erased} with nothing left"))
-    how = f"by {count(result.sweeps, 'sweep')}" if result.method == "sweeps" else f"by {result.method}"
-    rows.append(("Forgotten", f"{how} in {duration(seconds)}; {_standings(result.before, result.after)}"))
+    rows.append(("Forgotten", f"by {_means(result)} in {duration(seconds)}; {_standings(result.before, result.after)}"))
     return summary(rows)
 
 
@@ -135,6 +134,12 @@ def _history(history: tuple[HistoryEntry, ...]) -> str:
 def _course(history: tuple[HistoryEntry, ...]) -> str:
     known = [entry.objective for entry in history if entry.objective is not None]
     return figure(known[-1]) if len(known) == 1 else f"{figure(known[0])} → {figure(known[-1])}"
+
+
+def _means(result: ForgetResult) -> str:
+    if result.method == "response":
+        return f"a response step of {count(result.vectors, 'Krylov vector')}"
+    return count(result.sweeps, "sweep")
 
 
 def _standings(before: Standing, after: Standing) -> str:

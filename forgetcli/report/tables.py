@@ -26,7 +26,7 @@ def recommendation_tables(model: Model, names: ItemNames | None, found: Recommen
 
 def figures_table(*headings: str) -> Table:
     """An empty table of names, on the left, and figures."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for place, heading in enumerate(headings):
         table.add_column(heading, justify="right" if place else "left", vertical="bottom", no_wrap=True)
     return table
