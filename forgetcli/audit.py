@@ -14,7 +14,7 @@ from forgetcli.interactions import Interactions
 from forgetcli.membership import attack_scores, auc, bootstrap_aucs, match_pairs
 from forgetcli.model import Factors, Model
 from forgetcli.records import ForgetRequest
-from forgetcli.verdict import FEWEST_RETRAINS, Attack, Audit, Membership, Memory, decide
+from forgetcli.verdict import FEWEST_RETRAINS, ROUGH_BAND, Attack, Audit, Membership, Memory, decide, outside_by_chance
 
 _OUTER_PERCENTS = 2.5, 97.5
 """Between them lie 95 % of the bootstrap's replicates."""
@@ -67,7 +67,7 @@ def audit(
         still_held=held,
         memory=memory,
         membership=membership,
-        cautions=(*cautions(unlearned, retrained, request), *_cautions(forgotten)),
+        cautions=(*cautions(unlearned, retrained, request), *_cautions(forgotten, len(retrained))),
     )
 
 
@@ -82,25 +82,17 @@ def residual_memory(models: Sequence[Factors], forgotten: Pairs, values: NDArray
     unlearned, *retrained, original = (factors.predict(forgotten.users, forgotten.items) for factors in models)
     centre = np.mean(retrained, axis=0)
     scale = float((original - centre) @ (values - centre))
-    others = _means_of_others(retrained)
-    floor = [
-        float((own - mean) @ (values - mean)) / scale for own, mean in zip(retrained, others, strict=True) if scale > 0
-    ]
+    numbers = range(len(retrained)) if len(retrained) > 1 else ()
+    others = [np.mean(retrained[:own] + retrained[own + 1 :], axis=0) for own in numbers]
+    floor = [float((retrained[own] - mean) @ (values - mean)) for own, mean in enumerate(others)]
     return Memory(
         pairs=len(forgotten),
         left_out=forgotten.left_out,
         unlearned=float((unlearned - centre) @ (values - centre)) / scale if scale > 0 else None,
-        retrained=Spread.of(floor) if len(floor) >= FEWEST_RETRAINS else None,
+        retrained=Spread.of([each / scale for each in floor]) if scale > 0 and len(floor) >= FEWEST_RETRAINS else None,
         rms_to_retrains=float(np.sqrt(np.mean(np.square(unlearned - centre)))),
         rms_between_retrains=float(np.sqrt(np.mean(np.square(retrained[0] - others[0])))) if others else None,
     )
-
-
-def _means_of_others(predictions: Sequence[NDArray[np.float64]]) -> list[NDArray[np.float64]]:
-    """For each of several retrains' predictions the mean of the others'; empty for a single one."""
-    if len(predictions) == 1:
-        return []
-    return [np.mean([*predictions[:own], *predictions[own + 1 :]], axis=0) for own in range(len(predictions))]
 
 
 def _membership(
@@ -157,9 +149,14 @@ def _values(forgotten: Pairs, explicit: bool) -> NDArray[np.float64]:
     return forgotten.values
 
 
-def _cautions(forgotten: Pairs) -> Iterator[str]:
+def _cautions(forgotten: Pairs, retrains: int) -> Iterator[str]:
     if forgotten.left_out:
         yield (
             f"Of {forgotten.left_out:,} forgotten pairs the user or the item is gone from the models: what the rest "
             "of the model keeps of them is not measured. Ask for it with pairs held out of the request."
         )
+    if retrains >= FEWEST_RETRAINS and outside_by_chance(retrains) > ROUGH_BAND:
+        yield (
+            f"The band of {retrains} retrains is rough: {outside_by_chance(retrains):.0%} of models that never saw the "
+            "pairs lie outside it by chance. More retrains sharpen it."
+        ).replace("%", " %")

@@ -1,0 +1,316 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from numpy.typing import NDArray
+
+from forgetcli import als, checkpoint
+from forgetcli.audit import audit
+from forgetcli.comparison import Spread
+from forgetcli.config import TrainConfig
+from forgetcli.errors import DataError, UsageError
+from forgetcli.interactions import Interactions
+from forgetcli.model import Model
+from forgetcli.records import ForgetRequest
+from forgetcli.unlearn import forget, retrain
+from forgetcli.verdict import Attack, Finding, Membership, Memory, decide
+
+PROBE = Path(__file__).parent.parent.parent / "shared" / "tools" / "memory_probe.py"
+"""A program of its own that computes residual memory from checkpoints, where this machine has it."""
+
+PROBE_DIGITS = 1e-5
+"""The probe rounds to five decimals."""
+
+TOLERANCE = 1e-9
+"""Sums of some hundred float64 products, divided by one another."""
+
+CONFIGS = {
+    "explicit": TrainConfig(factors=4, sweeps=15, reg=0.1, seed=3),
+    "implicit": TrainConfig.for_objective("implicit", factors=4, sweeps=15, reg=5.0, alpha=5.0, seed=3),
+}
+NAMES = tuple(CONFIGS)
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """original, unlearned by two sweeps, and four retrains; the forgotten pairs by id, with their ratings."""
+
+    original: Model
+    unlearned: Model
+    retrained: tuple[Model, ...]
+    request: ForgetRequest
+    pairs: tuple[tuple[int, int], ...]
+    ratings: tuple[float, ...]
+
+
+def tasteful_triples() -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+    """Users, items and ratings: who rates what follows the same few tastes as how, so that there is something to
+    learn for either objective."""
+    rng = np.random.default_rng(2)
+    affinity = rng.normal(size=(200, 3)) @ rng.normal(size=(3, 90))
+    users, items = np.nonzero(rng.random(affinity.shape) < 1 / (1 + np.exp(2 - affinity)))
+    ratings = np.clip(np.round(3 + affinity[users, items] / 2 + rng.normal(size=len(users)) / 2), 1, 5)
+    return users * 7 + 3, items * 11 - 50, ratings.astype(np.float32)
+
+
+@cache
+def case(name: str) -> Case:
+    users, items, ratings = tasteful_triples()
+    original = als.train(Interactions.from_arrays(users, items, ratings), CONFIGS[name])
+    chosen = slice(None, None, 23)
+    pairs = tuple(zip(users[chosen].tolist(), items[chosen].tolist(), strict=True))
+    request = ForgetRequest.of(pairs=pairs)
+    return Case(
+        original,
+        forget(original, request, method="sweeps", sweeps=2).model,
+        tuple(retrain(original, request, seed=seed)[0] for seed in (11, 12, 13, 14)),
+        request,
+        pairs,
+        tuple(ratings[chosen].tolist()),
+    )
+
+
+def prediction(model: Model, user: int, item: int) -> float:
+    u, i = (int(np.searchsorted(side.ids, each)) for side, each in ((model.users, user), (model.items, item)))
+    factors = model.factors
+    product = factors.user.factors[u].astype(float) @ factors.item.factors[i].astype(float)
+    return float(product + factors.user.bias[u] + factors.item.bias[i] + factors.global_mean)
+
+
+def naive_memory(model: Model, retrained: list[Model], each: Case, original: Model) -> float:
+    """⟨p - p̄, e⟩ / ⟨p_original - p̄, e⟩, pair by pair; the scale is always that of all retrains."""
+    pulled = expected = 0.0
+    for (user, item), rating in zip(each.pairs, each.ratings, strict=True):
+        value = rating if original.config.objective == "explicit" else 1.0
+        centre = np.mean([prediction(other, user, item) for other in retrained])
+        whole = np.mean([prediction(other, user, item) for other in each.retrained])
+        pulled += (prediction(model, user, item) - centre) * (value - centre)
+        expected += (prediction(original, user, item) - whole) * (value - whole)
+    return float(pulled / expected)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_memory_is_the_formula_pair_by_pair(name: str) -> None:
+    each = case(name)
+    memory = audit(each.unlearned, each.retrained, each.original, each.request).memory
+    assert memory is not None
+    assert memory.retrained is not None
+    assert memory.pairs == len(each.pairs)
+    retrained = list(each.retrained)
+    expected = naive_memory(each.unlearned, retrained, each, each.original)
+    assert memory.unlearned == pytest.approx(expected, abs=TOLERANCE)
+    floor = [
+        naive_memory(one, [other for other in retrained if other is not one], each, each.original) for one in retrained
+    ]
+    assert memory.retrained.mean == pytest.approx(np.mean(floor), abs=TOLERANCE)
+    assert memory.retrained.deviation == pytest.approx(np.std(floor, ddof=1), abs=TOLERANCE)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_memory_is_that_of_the_independent_probe(name: str, tmp_path: Path) -> None:
+    if not PROBE.exists():
+        pytest.skip(f"{PROBE} is not on this machine")
+    each = case(name)
+    for file, model in {"original": each.original, "unlearned": each.unlearned}.items():
+        checkpoint.save(model, tmp_path / f"{file}.npz")
+    retrains = [tmp_path / f"r{number}.npz" for number in range(len(each.retrained))]
+    for path, model in zip(retrains, each.retrained, strict=True):
+        checkpoint.save(model, path)
+    columns = dict(zip(("user", "item"), map(list, zip(*each.pairs, strict=True)), strict=True))
+    pq.write_table(pa.table(columns | {"rating": each.ratings}), tmp_path / "records.parquet")
+    command = [
+        sys.executable,
+        PROBE,
+        "--original",
+        tmp_path / "original.npz",
+        "--unlearned",
+        tmp_path / "unlearned.npz",
+    ]
+    command += ["--retrains", *retrains, "--records", tmp_path / "records.parquet"]
+    probed = json.loads(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
+    memory = audit(each.unlearned, each.retrained, each.original, each.request).memory
+    assert memory is not None
+    assert memory.retrained is not None
+    key = str(tmp_path / "unlearned.npz")
+    assert (memory.pairs, memory.left_out) == (probed["pairs"], probed["left_out"])
+    assert memory.unlearned == pytest.approx(probed["memory"][key], abs=PROBE_DIGITS)
+    assert memory.retrained.mean == pytest.approx(probed["floor_mean"], abs=PROBE_DIGITS)
+    assert memory.retrained.deviation == pytest.approx(probed["floor_sd"], abs=PROBE_DIGITS)
+    assert memory.rms_to_retrains == pytest.approx(probed["rms_to_retrains"][key], abs=PROBE_DIGITS)
+    assert memory.rms_between_retrains == pytest.approx(probed["rms_between_retrains"], abs=PROBE_DIGITS)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_original_remembers_everything(name: str) -> None:
+    each = case(name)
+    found = audit(each.original, each.retrained, each.original, each.request)
+    assert found.memory is not None
+    assert found.memory.unlearned == pytest.approx(1, abs=TOLERANCE)
+    assert found.finding is Finding.REMEMBERS
+    assert found.still_held == len(each.pairs)
+    # Without its data, the predictions alone give it away.
+    bare = dataclasses.replace(each.original, interactions=None)
+    found = audit(bare, each.retrained, each.original, each.request)
+    assert found.finding is Finding.REMEMBERS
+    assert "100.0 %" in found.sentence
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_fresh_retrain_has_forgotten(name: str) -> None:
+    each = case(name)
+    fresh = [retrain(each.original, each.request, seed=seed)[0] for seed in range(90, 98)]
+    findings = [audit(model, each.retrained, each.original, each.request).finding for model in fresh]
+    # Beside the band of four retrains, one in six lies outside by chance.
+    assert findings.count(Finding.FORGOTTEN) >= 6
+    assert Finding.UNDECIDED not in findings
+
+
+def test_how_rough_the_band_of_few_retrains_is_said() -> None:
+    each = case("explicit")
+    found = audit(each.unlearned, each.retrained[:3], each.original, each.request)
+    assert any("23 % of models that never saw the pairs" in caution for caution in found.cautions)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_attack_finds_more_in_the_original_than_in_retrains(name: str) -> None:
+    each = case(name)
+    membership = audit(each.original, each.retrained, each.original, each.request).membership
+    assert membership is not None
+    assert membership.pairs + membership.unmatched == len(each.pairs)
+    assert membership.blind.original == membership.blind.unlearned
+    assert membership.blind.succeeds
+    assert membership.informed.unlearned == 0.5  # nothing changed, and every score is a tie
+
+
+def test_the_same_audit_gives_the_same_figures_and_another_seed_others() -> None:
+    each = case("explicit")
+    one, same, other = (
+        audit(each.unlearned, each.retrained, each.original, each.request, seed=seed) for seed in (0, 0, 1)
+    )
+    assert one == same
+    assert one.memory == other.memory
+    assert one.membership != other.membership
+
+
+def test_with_fewer_than_three_retrains_nothing_is_decided() -> None:
+    each = case("explicit")
+    for n in (1, 2):
+        found = audit(each.unlearned, each.retrained[:n], each.original, each.request)
+        assert found.finding is Finding.UNDECIDED
+        assert "at least 3, of different seeds" in found.sentence
+        assert found.memory is not None
+        assert found.memory.band is None
+        assert "memory" in found.figures()
+        assert "memory-excess" not in found.figures()
+
+
+def test_whole_users_leave_no_pair_to_measure_on() -> None:
+    each = case("explicit")
+    request = ForgetRequest.of(users=[each.pairs[0][0]])
+    unlearned = forget(each.original, request, method="sweeps", sweeps=1).model
+    found = audit(unlearned, [retrain(each.original, request, seed=5)[0]], each.original, request)
+    assert (found.memory, found.membership, found.finding) == (None, None, Finding.UNDECIDED)
+    assert any("is gone from the models" in caution for caution in found.cautions)
+
+
+def test_a_model_of_something_else_has_no_memory_to_measure() -> None:
+    each = case("explicit")
+    # The "original" is a retrain: relative to the other retrains it is drawn to the pairs no more than noise is.
+    away = dataclasses.replace(
+        each.original,
+        factors=dataclasses.replace(each.original.factors, global_mean=each.original.factors.global_mean + 50),
+    )
+    found = audit(each.unlearned, each.retrained, away, ForgetRequest.of(pairs=_pairs_rated_low(each)))
+    assert found.memory is not None
+    assert found.memory.unlearned is None
+    assert (found.finding, found.memory.retrained) == (Finding.UNDECIDED, None)
+    assert "shows no memory" in found.sentence
+
+
+def _pairs_rated_low(each: Case) -> list[tuple[int, int]]:
+    """Pairs rated below what retrains predict, so that a prediction far above them is the opposite of memory."""
+    return [
+        pair
+        for pair, rating in zip(each.pairs, each.ratings, strict=True)
+        if rating < min(prediction(model, *pair) for model in each.retrained)
+    ]
+
+
+def test_the_ratings_come_from_given_data_where_the_original_has_none() -> None:
+    each = case("explicit")
+    bare = dataclasses.replace(each.original, interactions=None)
+    with pytest.raises(DataError, match="ratings are not known"):
+        audit(each.unlearned, each.retrained, bare, each.request)
+    given = audit(each.unlearned, each.retrained, bare, each.request, data=each.original.interactions)
+    assert given == audit(each.unlearned, each.retrained, each.original, each.request)
+
+
+def test_implicit_pairs_need_no_data() -> None:
+    each = case("implicit")
+    bare = dataclasses.replace(each.original, interactions=None)
+    assert audit(each.unlearned, each.retrained, bare, each.request) == audit(
+        each.unlearned, each.retrained, each.original, each.request
+    )
+
+
+def test_an_audit_needs_a_retrain_of_the_same_objective() -> None:
+    each = case("explicit")
+    with pytest.raises(UsageError, match="no retrained model"):
+        audit(each.unlearned, [], each.original, each.request)
+    with pytest.raises(UsageError, match="explicit and implicit"):
+        audit(each.unlearned, case("implicit").retrained, each.original, each.request)
+
+
+def test_an_audit_is_plain_values_with_figures_by_name() -> None:
+    each = case("explicit")
+    found = audit(each.unlearned, each.retrained, each.original, each.request)
+    plain = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    assert plain["finding"] == found.finding.value
+    assert plain["memory"]["band"] == list(found.memory.band)  # type: ignore[arg-type,union-attr]
+    names = {"memory", "memory-excess", "attack-auc", "attack-excess", "informed-auc", "informed-excess", "still-held"}
+    assert set(found.figures()) == names
+
+
+def verdict(memory: float | None, deviation: float = 0.0055, **others: object) -> tuple[Finding, str]:
+    measured = Memory(9755, 0, memory, Spread(0.004, deviation, 3), 0.1, 0.1)
+    options = {"membership": None, "retrains": 3, "still_held": 0, "noun": "ratings"} | others
+    return decide(measured, **options)  # type: ignore[arg-type]
+
+
+def test_the_verdict_in_words() -> None:
+    assert verdict(0.001) == (
+        Finding.FORGOTTEN,
+        "Nothing of the 9,755 forgotten ratings can be found beyond what 3 retrains show among themselves: "
+        "0.1 % of their memory, where the retrains have 0.4 % ± 1.1 %.",
+    )
+    assert verdict(0.038) == (
+        Finding.REMEMBERS,
+        "3.8 % of the memory of the 9,755 forgotten ratings is left, more than 3 retrains show among themselves: "
+        "0.4 % ± 1.1 %.",
+    )
+    finding, sentence = verdict(-0.06)
+    assert finding is Finding.OVERCORRECTED
+    assert "−6.0 %" in sentence
+    assert verdict(0.1, deviation=0.2)[0] is Finding.UNDECIDED
+    assert verdict(0.9, deviation=0.2)[0] is Finding.REMEMBERS
+    assert verdict(None)[0] is Finding.UNDECIDED
+    assert verdict(0.001, still_held=12) == (
+        Finding.REMEMBERS,
+        "The model still carries 12 of the ratings that were to go.",
+    )
+
+
+def test_no_model_has_forgotten_that_an_attacker_sees_through() -> None:
+    attack = Attack(0.62, (0.6, 0.64), Spread(0.58, 0.001, 3), 0.7, 0.04, (0.03, 0.05))
+    blind = Attack(0.58, (0.56, 0.6), Spread(0.58, 0.001, 3), 0.7, 0.0, (-0.01, 0.01))
+    assert verdict(0.001, membership=Membership(100, 0, attack, blind))[0] is Finding.REMEMBERS
+    assert verdict(0.001, membership=Membership(100, 0, blind, attack))[0] is Finding.FORGOTTEN
