@@ -33,6 +33,8 @@ say 'Her recommendations now:'
 run forget recommend model.npz --user 42 -n 10 --item-names items.csv
 
 say 'What models are that never saw the records, and how far the one that forgot is from them:'
-run forget retrain original.npz --records deletions.csv -o retrained-1.npz --seed 1
-run forget retrain original.npz --records deletions.csv -o retrained-2.npz --seed 2
-run forget compare model.npz retrained-1.npz retrained-2.npz --records deletions.csv --original original.npz
+for seed in 1 2 3; do
+    run forget retrain original.npz --records deletions.csv -o "retrained-$seed.npz" --seed "$seed"
+done
+run forget compare model.npz retrained-1.npz retrained-2.npz retrained-3.npz --records deletions.csv \
+    --original original.npz
