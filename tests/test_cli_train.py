@@ -44,7 +44,7 @@ def test_train_json_is_one_object_and_nothing_else(work: Path) -> None:
     document = forget_well("train", "ratings.parquet", *SMALL, "--holdout", "0.1", "--json", cwd=work).document
     assert set(document) == SHARED | {"input", "model", "sweeps"}
     assert (document["command"], document["schema_version"]) == ("train", 1)
-    assert set(document["seconds"]) == {"reading", "sweeping", "writing", "total"}
+    assert set(document["seconds"]) == {"reading", "encoding", "sweeping", "writing", "total"}
     assert [set(sweep) for sweep in document["sweeps"]] == [{"objective", "seconds", "rmse", "mae"}] * 3
     assert document["model"]["config"]["factors"] == 8
     assert document["input"]["rows"] == 107_660
@@ -94,6 +94,12 @@ def test_files_without_a_header_are_read_by_columns(tmp_path: Path) -> None:
     forget_well("train", "ratings.dat", *SMALL, *names, "-o", "dat.npz", cwd=tmp_path)
     forget_well("train", "ratings.csv", *SMALL, "-o", "csv.npz", cwd=tmp_path)
     assert (tmp_path / "dat.npz").read_bytes() == (tmp_path / "csv.npz").read_bytes()
+
+
+def test_ratings_that_are_all_equal_are_warned_of(tmp_path: Path) -> None:
+    write_csv(tmp_path / "data.csv", ("user", "item", "rating"), [(user, item, 1) for user, item, _ in ROWS])
+    assert "all ratings are equal" in forget_well("train", "data.csv", *SMALL, "--quiet", cwd=tmp_path).err
+    assert forget_well("train", "data.csv", *SMALL, "-q", "--objective", "implicit", cwd=tmp_path).err == ""
 
 
 def test_validation_data_is_measured_after_each_sweep(work: Path) -> None:

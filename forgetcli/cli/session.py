@@ -31,7 +31,8 @@ class Session:
         self._json: bool = arguments.json
         self._quiet: bool = arguments.quiet
         self._progress: bool = arguments.progress
-        self._began = time.perf_counter()
+        self._began = self._stage_began = time.perf_counter()
+        self._stage = ""
         self._display: Display | None = None
         self._last_sweep = self._began
 
@@ -42,14 +43,21 @@ class Session:
         name:  of the stage in the JSON object; a repeated one adds up.
         doing: for the person who waits; None where the body writes to the terminal itself.
         """
-        began = self._last_sweep = time.perf_counter()
+        self._stage = name
+        self._stage_began = self._last_sweep = time.perf_counter()
         self._display = self._new_display()
         try:
             with self._display.activity(doing) if doing else nullcontext():
                 yield
         finally:
             self._display = None
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
+            self.turn_to(name)
+
+    def turn_to(self, name: str) -> None:
+        """Inside a stage: what follows is clocked under another name."""
+        now = time.perf_counter()
+        self.seconds[self._stage] = self.seconds.get(self._stage, 0.0) + now - self._stage_began
+        self._stage, self._stage_began = name, now
 
     def on_sweep(self, report: SweepReport) -> None:
         """The core's progress callback."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, get_args
 
 from forgetcli.cli.options import BAD_ROWS, DUPLICATES, add_column_options, add_output_options, columns_of
@@ -142,10 +143,13 @@ def run(arguments: argparse.Namespace) -> None:
     require_output_is_no_input(output, [*arguments.data, arguments.validation])
     files.check_writable(output)
     with session.stage("reading", f"reading {' '.join(arguments.data)}"):
-        read = _read(arguments)
+        read = _read(arguments, on_encoding=lambda: session.turn_to("encoding"))
+        session.turn_to("reading")
         interactions, held_out = _held_out(arguments, read)
     config = _config(arguments, arguments.objective or ("explicit" if read.has_ratings else "implicit"))
     _require_options_of(config.objective, arguments)
+    if config.objective == "explicit" and _has_one_value(interactions):
+        session.warn("all ratings are equal, so there is nothing to predict; --objective implicit suits such data")
     session.say(summaries.read_summary(read, held_out))
     with session.stage("sweeping", "training"):
         model = als.train(
@@ -168,6 +172,12 @@ def run(arguments: argparse.Namespace) -> None:
     )
 
 
+def _has_one_value(interactions: Interactions) -> bool:
+    """Whether all values are the same: they say who had what, and not how it was liked."""
+    values = interactions.by_user.values
+    return len(values) > 0 and bool(values.min() == values.max())
+
+
 def _config(arguments: argparse.Namespace, objective: Objective) -> TrainConfig:
     given: dict[str, Any] = {name: getattr(arguments, name) for name in CONFIG_OPTIONS}
     return TrainConfig.for_objective(objective, **given)
@@ -180,7 +190,7 @@ def _require_options_of(objective: Objective, arguments: argparse.Namespace) -> 
             raise UsageError(f"--{name.replace('_', '-')} belongs to implicit models", hint="add --objective implicit")
 
 
-def _read(arguments: argparse.Namespace) -> ReadResult:
+def _read(arguments: argparse.Namespace, on_encoding: Callable[[], None]) -> ReadResult:
     from forgetcli.tables import read_interactions
 
     return read_interactions(
@@ -189,6 +199,7 @@ def _read(arguments: argparse.Namespace) -> ReadResult:
         duplicates=arguments.duplicates,
         bad_rows=arguments.bad_rows,
         threads=arguments.threads,
+        on_encoding=on_encoding,
     )
 
 

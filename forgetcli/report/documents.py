@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import resource
 import sys
 from typing import TYPE_CHECKING, Any
@@ -39,8 +40,16 @@ def envelope(command: str, document: Document, seconds: dict[str, float]) -> Doc
 
 
 def to_json(document: Document) -> str:
-    """One line of ASCII. Raises ValueError for a number that JSON does not have."""
-    return json.dumps(document, allow_nan=False)
+    """One line of ASCII. A figure that is not finite, which JSON does not have, is null."""
+    return json.dumps(_finite(document), allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def model_members(path: str | None, model: Model) -> Document:
