@@ -4,8 +4,9 @@
     /tmp/peers/bin/python benchmarks/recommend.py --users 20000 --rounds 5
 
 By default MovieLens-25M's shape: 162,541 users × 59,047 items, k = 64, the top 10 without what a user has seen. The
-factors are random, which changes the time little; every user and item must be scored either way. Without implicit only
-forgetcli is timed. Needs 2 GB.
+factors are random, of about equal norm, so that forgetcli must score every pair. A trained model's items differ, and
+those of small norm can be passed over: --norm-spread 1 shows that. Without implicit only forgetcli is timed. Needs
+2 GB.
 """
 
 from __future__ import annotations
@@ -44,16 +45,18 @@ SCORE_TOLERANCE = 1e-4
 """Two float32 sums of 64 products of about 1 in different orders; items this close may change places."""
 
 
-def make_model(n_users: int, n_items: int, rank: int, seed: int) -> Model:
+def make_model(n_users: int, n_items: int, rank: int, norm_spread: float, seed: int) -> Model:
     rng = np.random.default_rng(seed)
     users, items = Vocabulary(np.arange(n_users)), Vocabulary(np.arange(n_items))
     item_rows = (n_items * rng.random(n_users * SEEN_A_USER) ** POPULARITY).astype(np.int64)
     pairs = np.unique(np.repeat(np.arange(n_users), SEEN_A_USER) * n_items + item_rows)
     indptr = np.searchsorted(pairs, np.arange(n_users + 1) * n_items)
     seen = Csr(indptr, (pairs % n_items).astype(np.int32), np.ones(len(pairs), np.float32), n_items)
-    sides = (SideFactors.without_bias(rng.standard_normal((n, rank), np.float32)) for n in (n_users, n_items))
+    user, item = (rng.standard_normal((n, rank), np.float32) for n in (n_users, n_items))
+    item *= np.exp(norm_spread * rng.standard_normal((n_items, 1), np.float32) - norm_spread**2)
+    factors = Factors(SideFactors.without_bias(user), SideFactors.without_bias(item), 0.0)
     config = TrainConfig.for_objective("implicit", factors=rank)
-    return Model(config, Factors(next(sides), next(sides), 0.0), users, items, (), Interactions(users, items, seen))
+    return Model(config, factors, users, items, (), Interactions(users, items, seen))
 
 
 def forgetcli_answer(model: Model, n: int, threads: int) -> Answer:
@@ -112,6 +115,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--items", type=int, default=59_047)
     parser.add_argument("--factors", type=int, default=64)
     parser.add_argument("-n", type=int, default=10)
+    parser.add_argument("--norm-spread", type=float, default=0.0, help="of the items, a log-normal's sigma")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=0, help="0 is one for each processor")
     parser.add_argument("--seed", type=int, default=0)
@@ -120,7 +124,7 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     options = arguments()
-    model = make_model(options.users, options.items, options.factors, options.seed)
+    model = make_model(options.users, options.items, options.factors, options.norm_spread, options.seed)
     answers = {"forgetcli": forgetcli_answer(model, options.n, options.threads)}
     peer = implicit_answer(model, options.n, options.threads)
     if peer is None:

@@ -41,14 +41,17 @@ Evaluate = Callable[[Factors], dict[str, float]]
 class HalfSweep:
     """One side, solved.
 
-    side:   the rows that were asked for, in that order.
-    losses: (n,) float64, each row's part of the objective: its entries' loss, its share of the unobserved pairs'
-            and its own regularisation.
-    kept:   the rows' Cholesky factors, for `_native.apply_kept`; None unless asked for.
+    side:     the rows that were asked for, in that order.
+    losses:   (n,) float64, each row's part of the objective: its entries' loss, its share of the unobserved pairs'
+              and its own regularisation.
+    products: (n,) float64, each row's right-hand side times its solution: Σ of them is the side's square in the norm
+              of the normal matrices.
+    kept:     the rows' Cholesky factors, for `_native.apply_kept`; None unless asked for.
     """
 
     side: SideFactors
     losses: NDArray[np.float64]
+    products: NDArray[np.float64]
     kept: Array | None
 
 
@@ -87,7 +90,7 @@ def half_sweep(
 
     Raises NumericalError when a row's system is singular at this precision or not finite.
     """
-    factors, bias, losses, kept, failed = _native.solve_rows(
+    factors, bias, losses, products, kept, failed = _native.solve_rows(
         **row_arguments(view, other, objective, threads), rows=rows, rhs=rhs, keep=keep, threads=threads
     )
     if failed >= 0:
@@ -96,7 +99,7 @@ def half_sweep(
             f"finite solution in {other.factors.dtype}",
             hint="raise --reg, use --dtype float64, or look for extreme values in the data",
         )
-    return HalfSweep(SideFactors(factors, bias), losses, kept)
+    return HalfSweep(SideFactors(factors, bias), losses, products, kept)
 
 
 def gradients(interactions: Interactions, factors: Factors, objective: Objective, *, threads: int = 0) -> Gradients:
@@ -106,6 +109,7 @@ def gradients(interactions: Interactions, factors: Factors, objective: Objective
             **row_arguments(view, other, objective, threads),
             factors=own.factors,
             bias=own.bias,
+            rows=None,
             threads=threads,
         )
         for view, own, other in (

@@ -17,6 +17,12 @@ from forgetcli.model import Array, Factors, Model
 BATCH = 8192
 """Users at a time when an answer is streamed: enough to keep every thread busy, at 10 items a user under 2 MB."""
 
+UNDERFLOW = 1e-150
+"""Above what a norm can lose to squares too small for float64, so that it never comes out too low."""
+
+LARGEST_SHARE = 0.5
+"""Of the largest number: scores that may be above it are refused, since on the way there a sum is rounded."""
+
 
 @dataclass(frozen=True, eq=False)
 class Recommendations:
@@ -90,7 +96,10 @@ class _Request:
         self._width = min(n, len(model.items))
         self._seen = _seen_items(model) if exclude_seen else None
         self._threads = threads
-        _check_range(model.factors, self.users)
+        self._item_norms = _norms(model.factors.item.factors)
+        self._user_norms = _norms(model.factors.user.factors, self.users)
+        _check_range(model.factors, self.users, self._user_norms, self._item_norms)
+        self._order = _promising_first(model.factors.item.bias, self._item_norms, self._user_norms)
 
     def answer(self, part: slice) -> Recommendations:
         """The best items of a part of the users."""
@@ -99,7 +108,10 @@ class _Request:
             user_factors=factors.user.factors,
             item_factors=factors.item.factors,
             item_bias=factors.item.bias,
+            item_norms=self._item_norms,
+            item_order=self._order,
             users=users,
+            user_norms=self._user_norms[part],
             seen_offsets=None if self._seen is None else self._seen.indptr,
             seen_items=None if self._seen is None else self._seen.indices,
             n=self._width,
@@ -144,21 +156,35 @@ def _seen_items(model: Model) -> Csr:
     return model.interactions.by_user
 
 
-def _check_range(factors: Factors, users: NDArray[np.int64]) -> None:
-    """Raises NumericalError unless the scores of these users are sure to be finite: |b + p · q| ≤ max|b| + k max|p|
-    max|q|."""
-    user, item = factors.user, factors.item
-    parts = [users[at : at + BATCH] for at in range(0, len(users), BATCH)]
-    user_factor = float(np.max([_largest(user.factors[part]) for part in parts], initial=0))
-    user_bias = float(np.max([_largest(user.bias[part]) for part in parts], initial=0))
-    bound = _largest(item.bias) + factors.rank * user_factor * _largest(item.factors)
-    if not (bound < float(np.finfo(item.factors.dtype).max) and np.isfinite(user_bias + factors.global_mean)):
+def _norms(factors: Array, rows: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
+    """The Euclidean norms of these rows, or of all; a block at a time, so that no copy of the factors is made."""
+    if rows is None:
+        rows = np.arange(len(factors))
+    squares = np.empty(len(rows))
+    with np.errstate(over="ignore", invalid="ignore"):
+        for begin in range(0, len(rows), BATCH):
+            block = factors[rows[begin : begin + BATCH]]
+            np.einsum("nk,nk->n", block, block, dtype=np.float64, out=squares[begin : begin + BATCH])
+    return np.sqrt(squares) + UNDERFLOW
+
+
+def _check_range(
+    factors: Factors, users: NDArray[np.int64], user_norms: NDArray[np.float64], item_norms: NDArray[np.float64]
+) -> None:
+    """Raises NumericalError unless all values are finite and every score is sure to be: |b + p · q| ≤ |b| + |p| |q|."""
+    user, item = np.max(user_norms, initial=1.0), np.max(item_norms, initial=1.0)
+    with np.errstate(over="ignore"):
+        bound = float(np.abs(factors.item.bias).max()) + float(user * item)
+    offset = float(np.abs(factors.user.bias[users]).max(initial=0.0)) + factors.global_mean
+    if not (bound < LARGEST_SHARE * float(np.finfo(factors.item.factors.dtype).max) and np.isfinite(offset)):
         raise NumericalError(
             "the model's factors are not finite, or so large that predictions overflow",
             hint="train again with a higher --reg",
         )
 
 
-def _largest(values: Array) -> float:
-    """The largest absolute value, NaN if there is one, without an array as large as the values."""
-    return max(float(values.max()), -float(values.min())) if values.size else 0.0
+def _promising_first(bias: Array, norms: NDArray[np.float64], user_norms: NDArray[np.float64]) -> NDArray[np.int32]:
+    """The items by the highest score that a user of average norm could give them: the sooner the best are found, the
+    fewer others need a closer look."""
+    average = float(user_norms.mean()) if len(user_norms) else 0.0
+    return np.argsort(-(bias + average * norms), kind="stable").astype(np.int32)

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from forgetcli.als import Evaluate, Progress, check_confidences, descend, gradients, sweep, train
+from forgetcli.als import Evaluate, Progress, check_confidences, descend, gradients, train
 from forgetcli.errors import DataError
 from forgetcli.interactions import Interactions, Remaining
 from forgetcli.model import Factors, HistoryEntry, Model, SideFactors
 from forgetcli.objective import Objective
 from forgetcli.records import ForgetRequest, RequestCounts, Resolution
-from forgetcli.response import response_step
+from forgetcli.response import Options, Path, respond
 
 Method = Literal["response", "sweeps"]
 
@@ -47,7 +48,8 @@ class ForgetResult:
     erased_users,
     erased_items:  how many users and items had nothing left and vanished from the model.
     method:        the method that was used; None where there was nothing to forget.
-    sweeps:        the sweeps that it took.
+    path:          how the response step ended; see `response.Response`.
+    sweeps:        the exact sweeps that it took.
     vectors:       the Krylov vectors that it took.
     before, after: the standing on the remaining data of the old factors and of the new ones.
     """
@@ -57,6 +59,7 @@ class ForgetResult:
     erased_users: int
     erased_items: int
     method: Method | None
+    path: Path | None
     sweeps: int
     vectors: int
     before: Standing | None
@@ -72,6 +75,7 @@ def forget(
     interactions: Interactions | None = None,
     threads: int = 0,
     on_progress: Progress | None = None,
+    on_step: Callable[[str], None] | None = None,
 ) -> ForgetResult:
     """Removes the requested records from the model and its data, and moves the factors to where the remaining data
     would have put them.
@@ -91,20 +95,20 @@ def forget(
     objective = Objective.of(model.config, remaining.interactions)
     kept = _kept_factors(model.factors, remaining, objective)
     before = _standing(remaining.interactions, kept, objective, threads)
-    vectors = 0
+    vectors, path = 0, None
     if method == "response":
-        step = response_step(
+        response = respond(
             data,
             resolution.removal,
             remaining,
             model.factors,
             Objective.of(model.config, data),
+            objective,
             sweeps=trained_sweeps(model),
-            threads=threads,
+            options=Options(threads=threads, on_step=on_step),
         )
-        vectors = step.vectors
-        factors, value = sweep(remaining.interactions, step.items, objective, threads=threads)
-        steps: tuple[HistoryEntry, ...] = (HistoryEntry("response", value, {}),)
+        factors, vectors, path = response.factors, response.vectors, response.path
+        steps: tuple[HistoryEntry, ...] = (HistoryEntry("response", response.objective, {}),)
     else:
         factors, steps = descend(
             remaining.interactions, kept.item, objective, sweeps=sweeps, threads=threads, on_progress=on_progress
@@ -116,7 +120,8 @@ def forget(
         erased_users=resolution.erased_users,
         erased_items=resolution.erased_items,
         method=method,
-        sweeps=len(steps),
+        path=path,
+        sweeps=len(steps) if method == "sweeps" else response.sweeps,
         vectors=vectors,
         before=before,
         after=after,
@@ -173,7 +178,7 @@ def training_data(model: Model, interactions: Interactions | None) -> Interactio
 
 
 def _unchanged(model: Model, resolution: Resolution) -> ForgetResult:
-    return ForgetResult(model, resolution.counts, 0, 0, None, 0, 0, None, None)
+    return ForgetResult(model, resolution.counts, 0, 0, None, None, 0, 0, None, None)
 
 
 def _remaining(data: Interactions, resolution: Resolution) -> Remaining:

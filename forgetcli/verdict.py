@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Any
 
 import numpy as np
-from scipy.special import stdtr
+from scipy.special import stdtr, stdtrit
 
 from forgetcli.comparison import Spread
 
@@ -104,10 +104,14 @@ class Attack:
 
     @property
     def succeeds(self) -> bool:
-        """Whether the attack is better than against models that never saw the pairs, beyond the doubt from the choice
-        of users (its interval is above 0) and from the retrains' seeds (it is above their band)."""
-        reach = BAND_DEVIATIONS * (self.retrained.deviation or 0.0)
-        return self.excess_interval[0] > 0 and self.excess > reach
+        """Whether the attack is better than against models that never saw the pairs, beyond two doubts: which users
+        there are (the excess's interval is above 0), and which seed the model has (the excess is above what 95 % of
+        further retrains would have, by Student's t). False with a single retrain, whose seed's part is not known."""
+        retrains, deviation = self.retrained.count, self.retrained.deviation
+        if deviation is None:
+            return False
+        reach = float(stdtrit(retrains - 1, 0.975)) * deviation * np.sqrt(1 + 1 / retrains)
+        return bool(self.excess_interval[0] > 0 and self.excess > reach)
 
 
 @dataclass(frozen=True)
@@ -206,7 +210,7 @@ def decide(
     if membership is not None and membership.blind.succeeds:
         return Finding.REMEMBERS, (
             f"An attacker tells {what} from pairs that were never there better than against {retrains} retrains: "
-            f"AUC {membership.blind.unlearned:.3f} against {membership.blind.retrained.mean:.3f}."
+            f"AUC {membership.blind.unlearned:.4f} against {membership.blind.retrained.mean:.4f}."
         )
     if reach > WIDEST_BAND:
         return Finding.UNDECIDED, (

@@ -314,3 +314,8 @@ def test_no_model_has_forgotten_that_an_attacker_sees_through() -> None:
     blind = Attack(0.58, (0.56, 0.6), Spread(0.58, 0.001, 3), 0.7, 0.0, (-0.01, 0.01))
     assert verdict(0.001, membership=Membership(100, 0, attack, blind))[0] is Finding.REMEMBERS
     assert verdict(0.001, membership=Membership(100, 0, blind, attack))[0] is Finding.FORGOTTEN
+    single = dataclasses.replace(attack, retrained=Spread(0.58, None, 1))
+    assert not single.succeeds
+    # Three retrains with a deviation of 0.009 leave room for 0.0447 = 4.303 · 0.009 · √(4/3).
+    assert not dataclasses.replace(attack, retrained=Spread(0.58, 0.009, 3)).succeeds
+    assert dataclasses.replace(attack, retrained=Spread(0.58, 0.008, 3)).succeeds

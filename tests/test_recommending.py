@@ -143,14 +143,35 @@ def test_the_answer_is_the_head_of_the_sorted_list(
     ]
 
 
-def test_the_answer_is_the_sort_of_the_scores_that_the_kernel_computes(instruction_set: str) -> None:
-    model = make_model(20, 700, 33)
-    full = recommend(model, all_rows(model), 700, exclude_seen=False)
-    scores = np.empty((20, 700))
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("spread", [0.0, 1.0, 3.0])
+def test_items_passed_over_unseen_are_not_missed(spread: float, dtype: str, instruction_set: str) -> None:
+    """With norms that differ most items are never scored; the answer is still the sort of all the scores that the
+    kernel computes when it must give every item."""
+    model = make_model(20, 3000, 33, dtype)
+    item, rng = model.factors.item, np.random.default_rng(2)
+    lengths = np.exp(spread * rng.standard_normal((3000, 1))).astype(dtype)
+    scaled = SideFactors(item.factors * lengths, item.bias)
+    model = replace(model, factors=Factors(model.factors.user, scaled, 3.0))
+    full = recommend(model, all_rows(model), 3000, exclude_seen=False)
+    scores = np.empty((20, 3000))
     np.put_along_axis(scores, full.items.astype(np.int64), full.scores, axis=1)
-    answer = recommend(model, all_rows(model), 10)
-    for user in range(20):
-        assert chosen(answer, user) == sorted_head(model, user, scores[user], 10, True)
+    for n in (1, 10):
+        answer = recommend(model, all_rows(model), n)
+        for user in range(20):
+            expected = sorted_head(model, user, scores[user], n, True)
+            assert chosen(answer, user) == expected
+            assert answer.scores[user, : len(expected)].tolist() == scores[user, expected].tolist()
+
+
+def test_where_the_bound_is_the_score_itself_ties_still_go_to_the_lowest_row() -> None:
+    """At rank 1 a product is exactly as large as its norms allow."""
+    model = make_model(8, 4000, 1)
+    item = SideFactors.without_bias(np.where(np.arange(4000) % 7 == 3, 0.3, 0.2).astype(np.float32)[:, np.newaxis])
+    user = SideFactors.without_bias(np.full((8, 1), 0.7, np.float32))
+    model = replace(model, factors=Factors(user, item, 0.0))
+    answer = recommend(model, all_rows(model), 20, exclude_seen=False)
+    assert answer.items.tolist() == [list(range(3, 143, 7))] * 8
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -270,13 +291,12 @@ def test_factors_whose_scores_may_not_be_finite_are_a_numerical_error(side: str,
 
 
 def test_ctrl_c_ends_a_long_search() -> None:
-    factors = np.zeros((60_000, 64), np.float32)
-    arguments: dict[str, Any] = {
-        "user_factors": factors, "item_factors": factors, "item_bias": np.zeros(60_000, np.float32),
-        "users": np.tile(np.arange(60_000), 20), "seen_offsets": None, "seen_items": None, "n": 1, "threads": 2,
-    }  # fmt: skip
-    timer = threading.Timer(0.3, signal.raise_signal, [signal.SIGINT])
+    rng = np.random.default_rng(0)
+    side = SideFactors.without_bias(rng.standard_normal((60_000, 64), np.float32))
+    rows = Vocabulary(np.arange(60_000))
+    model = Model(TrainConfig(), Factors(side, side, 0.0), rows, rows, (), None)
+    timer = threading.Timer(0.5, signal.raise_signal, [signal.SIGINT])
     timer.start()
     with pytest.raises(KeyboardInterrupt):
-        _native.top_n(**arguments)
+        recommend(model, np.tile(np.arange(60_000), 20), 1, exclude_seen=False, threads=2)
     timer.join()

@@ -66,7 +66,7 @@ def arguments(problem: RowProblem, dtype: type) -> dict[str, Any]:
 
 
 def solve(problem: RowProblem, dtype: type, *, rows: Any = None, threads: int = 2) -> tuple[Any, Any, Any, int]:
-    factors, bias, losses, _, failed = _native.solve_rows(
+    factors, bias, losses, _, _, failed = _native.solve_rows(
         **arguments(problem, dtype), rows=rows, rhs=None, keep=False, threads=threads
     )
     return factors, bias, losses, failed
@@ -104,7 +104,7 @@ def test_gradients_are_those_of_the_oracle(kind: str, rank: int, dtype: type, in
     factors = rng.normal(0, rank**-0.5, (problem.n_rows, rank))
     bias = rng.normal(0, 0.3, problem.n_rows) if problem.with_bias else np.zeros(problem.n_rows)
     actual, losses = _native.row_gradients(
-        **arguments(problem, dtype), factors=factors.astype(dtype), bias=bias.astype(dtype), threads=2
+        **arguments(problem, dtype), factors=factors.astype(dtype), bias=bias.astype(dtype), rows=None, threads=2
     )
     own = np.concatenate([factors, bias[:, None]], axis=1) if problem.with_bias else factors
     assert_close(actual, np.array([problem.half_gradient(r, own[r]) for r in range(problem.n_rows)]), dtype)
@@ -131,9 +131,11 @@ def test_the_gradient_is_the_objectives_finite_difference(rank: int, instruction
     step = 1e-6  # the objective is quadratic: central differences are exact up to rounding, about 1e-16 / 1e-6
 
     def losses(f: Any, b: Any) -> Any:
-        return _native.row_gradients(**arguments(problem, np.float64), factors=f, bias=b, threads=1)[1]
+        return _native.row_gradients(**arguments(problem, np.float64), factors=f, bias=b, rows=None, threads=1)[1]
 
-    gradient, _ = _native.row_gradients(**arguments(problem, np.float64), factors=factors, bias=bias, threads=1)
+    gradient, _ = _native.row_gradients(
+        **arguments(problem, np.float64), factors=factors, bias=bias, rows=None, threads=1
+    )
     for j in range(rank):
         shift = np.zeros((2, rank))
         shift[:, j] = step
@@ -233,6 +235,8 @@ def test_the_coupling_is_the_gradients_finite_difference(kind: str, rank: int, i
         bias=np.ascontiguousarray(own[:, rank]) if problem.with_bias else np.zeros(problem.n_rows),
         direction=direction,
         direction_bias=direction_bias,
+        exactly=False,
+        half=False,
         threads=2,
     )
     expected = np.array([problem.half_coupling(r, own[r], direction, direction_bias) for r in range(problem.n_rows)])

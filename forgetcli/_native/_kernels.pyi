@@ -40,10 +40,11 @@ def solve_rows(
     rhs: _Matrix | None,
     keep: bool,
     threads: int,
-) -> tuple[_Matrix, _Vector, NDArray[np.float64], _Matrix | None, int]:
-    """Each row's exact solution: factors (n, k), bias (n,), the rows' parts of the objective (n,), their Cholesky
-    factors if they are to be kept, and the first row that has no solution, or -1. What the arguments mean is said in
-    rows.h; a given rhs (n, k or k + 1) takes the place of the rows' own right-hand sides."""
+) -> tuple[_Matrix, _Vector, NDArray[np.float64], NDArray[np.float64], _Matrix | None, int]:
+    """Each row's exact solution: factors (n, k), bias (n,), the rows' parts of the objective (n,), their right-hand
+    sides times the solutions (n,), their Cholesky factors if they are to be kept, and the first row that has no
+    solution, or -1. What the arguments mean is said in rows.h; a given rhs (n, k or k + 1) takes the place of the
+    rows' own right-hand sides."""
 
 def row_gradients(
     *,
@@ -61,9 +62,11 @@ def row_gradients(
     reg_by_count: bool,
     factors: _Matrix,
     bias: _Vector,
+    rows: NDArray[np.int64] | None,
     threads: int,
 ) -> tuple[_Matrix, NDArray[np.float64]]:
-    """Half the gradient by each row's parameters (n, k or k + 1) and the rows' parts of the objective (n,)."""
+    """Half the gradient by each row's parameters (n, k or k + 1) and the rows' parts of the objective (n,); of the
+    listed rows, whose factors (n, k) and bias (n,) are given, or of all."""
 
 def couple_rows(
     *,
@@ -81,10 +84,13 @@ def couple_rows(
     bias: _Vector,
     direction: _Matrix,
     direction_bias: _Vector | None,
+    exactly: bool,
+    half: bool,
     threads: int,
 ) -> _Matrix:
-    """(n, k or k + 1): how the rows' half gradients change along a direction of the other side's parameters, to
-    first order. direction_gram is background · Σ (x δᵀ + δ xᵀ) over the other side's rows."""
+    """(n, k or k + 1): how the rows' half gradients change along a direction δ of the other side's parameters: to
+    first order, or exactly. direction_gram is background · Σ (x δᵀ + δ xᵀ) over the other side's rows. half: go
+    through memory in 16-bit floats, if the arrays are float32 and the machine has the instructions."""
 
 def apply_kept(kept: _Matrix, rhs: _Matrix, rank: int, threads: int) -> tuple[_Matrix, _Vector]:
     """Each row's system, solved by its kept factor for another right-hand side (n, k or k + 1): factors (n, k) and
@@ -177,7 +183,10 @@ def top_n(
     user_factors: _Matrix,
     item_factors: _Matrix,
     item_bias: _Vector,
+    item_norms: NDArray[np.float64],
+    item_order: NDArray[np.int32],
     users: NDArray[np.int64],
+    user_norms: NDArray[np.float64],
     seen_offsets: NDArray[np.int64] | None,
     seen_items: NDArray[np.int32] | None,
     n: int,
@@ -185,5 +194,8 @@ def top_n(
 ) -> tuple[NDArray[np.int32], _Matrix]:
     """The items (m, n) with the highest item_bias + user · item of the m users, best first, equal scores by rising
     row, and these scores; -1 and -infinity where there are no more. Items of user u at
-    seen_items[seen_offsets[u]:seen_offsets[u + 1]], increasing, are left out. n is at least 1; all values must be
-    finite, and the scores must not overflow."""
+    seen_items[seen_offsets[u]:seen_offsets[u + 1]], increasing, are left out.
+
+    item_norms and user_norms (m,) are Euclidean norms of the factors; item_order holds each item once, and is fastest
+    when likely ones come first. n is from 1 to the number of items; all values must be finite, and neither the scores
+    nor the norms may overflow."""

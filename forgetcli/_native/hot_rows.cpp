@@ -28,11 +28,10 @@ bool finish_row(const RowObjective<T>& o, const Shape& s, std::int64_t entries, 
     for (int j = 0; j < s.stride; ++j) scratch.x[j] = rhs[j];
     if (!solve_factored(s, SquareRows<T>{system.matrix, s.full}, system.lower, pivots, scratch.x)) return false;
     write_solution(o, scratch.x, out);
-    if (out.loss) {
-        double product = 0;
-        for (int j = 0; j < s.d; ++j) product += double(scratch.rhs[j]) * double(scratch.x[j]);
-        *out.loss = system.read_constant() - product;
-    }
+    double product = 0;
+    for (int j = 0; j < s.d; ++j) product += double(scratch.rhs[j]) * double(scratch.x[j]);
+    *out.product = product;
+    *out.loss = system.read_constant() - product;
     return true;
 }
 
@@ -41,7 +40,7 @@ template <typename T>
 bool solve_empty(const RowObjective<T>& o, RowSolution<T> out) {
     for (int j = 0; j < o.rank; ++j) out.factors[j] = 0;
     if (out.bias) *out.bias = 0;
-    if (out.loss) *out.loss = 0;
+    *out.loss = *out.product = 0;
     if (out.kept) {
         const std::int64_t size = KeptFactor<T>::size(shape_of<T>(o.dimension()));
         for (std::int64_t j = 0; j < size; ++j) out.kept[j] = 0;
@@ -142,56 +141,6 @@ void gram(const T* x, std::int64_t n, int rank, T* memory, T* out) {
     }
 }
 
-// total += Σ_e over a gathered block of w_e (ψ·δ_e) x_e + s_e δ_e, where δ_e is the direction at entry e, ψ the row's
-// own factors with a constant 1, and s_e = w_e (x_e·p) − c_e t_e.
-template <typename T>
-void couple_block(const RowObjective<T>& o, const Direction<T>& direction, const Shape& s, std::int64_t begin, int n,
-                  const T* p, const Scratch<T>& scratch, T* total) {
-    T* delta = scratch.weighted;
-    T* sums = scratch.work;
-    for (int j = 0; j < s.stride; ++j) sums[j] = delta[j] = 0;
-    for (int e = 0; e < n; ++e) {
-        const std::int64_t index = o.indices[begin + e];
-        const Terms<T> terms(o, begin + e, index);
-        const T* x = scratch.gathered + e * s.stride;
-        copy_row(direction.factors, direction.count, o.rank, index, delta);
-        for (int j = o.rank; j < s.stride; ++j) delta[j] = 0;
-        const T slope = terms.weight * dot_rows(x, p, 0, s.stride) - terms.slope;
-        const T along = dot_rows<T>(delta, p, 0, s.stride) + (direction.bias ? direction.bias[index] : T(0));
-        subtract_row(sums, -terms.weight * along, x, 0, s.stride);
-        subtract_row<T>(sums, -slope, delta, 0, s.stride);
-    }
-    for (int j = 0; j < s.d; ++j) total[j] += sums[j];
-}
-
-template <typename T>
-void couple(const RowObjective<T>& o, const Direction<T>& direction, std::int64_t row, const T* factors, T bias,
-            T* memory, T* out) {
-    const Shape s = shape_of<T>(o.dimension());
-    const Scratch<T> scratch(memory, s);
-    T* p = scratch.x;
-    T* total = scratch.rhs;
-    for (int j = 0; j < s.stride; ++j) p[j] = total[j] = 0;
-    for (int j = 0; j < o.rank; ++j) p[j] = factors[j];
-    if (o.with_bias) p[o.rank] = bias;
-
-    const std::int64_t begin = o.indptr[row], end = o.indptr[row + 1];
-    const int block = block_entries<T>(s);
-    for (int j = 0; j < block * s.stride; ++j) scratch.gathered[j] = 0;
-    for (std::int64_t at = begin; at < end; at += block) {
-        const int n = static_cast<int>(end - at < block ? end - at : block);
-        gather_block(o, s, at, n, true, scratch);
-        couple_block(o, direction, s, at, n, p, scratch, total);
-    }
-    for (int i = 0; i < s.d; ++i) {
-        T dense = 0;
-        if (direction.gram) {
-            for (int j = 0; j < o.rank; ++j) dense += direction.gram[i * static_cast<std::int64_t>(o.rank) + j] * p[j];
-        }
-        out[i] = total[i] + dense;
-    }
-}
-
 template <typename T>
 std::int64_t kept_size(int dimension) {
     return KeptFactor<T>::size(shape_of<T>(dimension));
@@ -211,8 +160,8 @@ bool apply_kept(const T* kept, int dimension, const T* rhs, T* memory, T* out) {
 template <typename T>
 const RowKernels<T>& kernels() {
     static const RowKernels<T> table{scratch_size<T>,   partial_size<T>, kept_size<T>, accumulate<T>,
-                                     solve_partials<T>, solve<T>,        gradient<T>,  couple<T>,
-                                     apply_kept<T>,     gram<T>};
+                                     solve_partials<T>, solve<T>,        gradient<T>,  apply_kept<T>,
+                                     gram<T>};
     return table;
 }
 

@@ -55,33 +55,33 @@ inline int lowest_bit(Mask mask) {
 #endif
 }
 
-// Bit j: lane j is above the threshold.
+// Bit j: lane j is at least the threshold.
 #if defined(FORGETCLI_COMPARE_AVX512)
-inline Mask above(Vector<float> v, float threshold) {
-    return _mm512_cmp_ps_mask((__m512)v, _mm512_set1_ps(threshold), _CMP_GT_OQ);
+inline Mask reaching(Vector<float> v, float threshold) {
+    return _mm512_cmp_ps_mask((__m512)v, _mm512_set1_ps(threshold), _CMP_GE_OQ);
 }
-inline Mask above(Vector<double> v, double threshold) {
-    return _mm512_cmp_pd_mask((__m512d)v, _mm512_set1_pd(threshold), _CMP_GT_OQ);
+inline Mask reaching(Vector<double> v, double threshold) {
+    return _mm512_cmp_pd_mask((__m512d)v, _mm512_set1_pd(threshold), _CMP_GE_OQ);
 }
 #elif defined(FORGETCLI_COMPARE_AVX2)
-inline Mask above(Vector<float> v, float threshold) {
-    return Mask(_mm256_movemask_ps(_mm256_cmp_ps((__m256)v, _mm256_set1_ps(threshold), _CMP_GT_OQ)));
+inline Mask reaching(Vector<float> v, float threshold) {
+    return Mask(_mm256_movemask_ps(_mm256_cmp_ps((__m256)v, _mm256_set1_ps(threshold), _CMP_GE_OQ)));
 }
-inline Mask above(Vector<double> v, double threshold) {
-    return Mask(_mm256_movemask_pd(_mm256_cmp_pd((__m256d)v, _mm256_set1_pd(threshold), _CMP_GT_OQ)));
+inline Mask reaching(Vector<double> v, double threshold) {
+    return Mask(_mm256_movemask_pd(_mm256_cmp_pd((__m256d)v, _mm256_set1_pd(threshold), _CMP_GE_OQ)));
 }
 #else
 template <typename T>
-inline Mask above(const Vector<T>& v, T threshold) {
+inline Mask reaching(const Vector<T>& v, T threshold) {
     T lane[LANES<T>];
     store<T>(lane, v);
     Mask mask = 0;
-    for (int j = 0; j < LANES<T>; ++j) mask |= Mask(lane[j] > threshold) << j;
+    for (int j = 0; j < LANES<T>; ++j) mask |= Mask(lane[j] >= threshold) << j;
     return mask;
 }
 #endif
 
-// The scores of one group of users and one panel of items, (GROUP, PANEL), and which of them are above the users'
+// The scores of one group of users and one panel of items, (GROUP, PANEL), and which of them reach the users'
 // thresholds. Returns the users with such a score, one bit for each.
 template <typename T>
 inline Mask score_tile(const T* panel, const T* group, std::int64_t rank, const T* thresholds, T* scores,
@@ -110,7 +110,7 @@ inline Mask score_tile(const T* panel, const T* group, std::int64_t rank, const 
         Mask mask = 0;
         FORGETCLI_UNROLL
         for (int v = 0; v < PANEL_VECTORS; ++v) {
-            mask |= above(sums[u][v], thresholds[u]) << v * LANES<T>;
+            mask |= reaching(sums[u][v], thresholds[u]) << v * LANES<T>;
             store<T>(scores + u * PANEL<T> + v * LANES<T>, sums[u][v]);
         }
         masks[u] = mask;
@@ -139,26 +139,37 @@ inline void replace_worst(T* scores, std::int32_t* items, std::int64_t n, T scor
     items[place] = item;
 }
 
-// Offers the marked items of one panel to one user, unless seen. Items come in increasing order, so the pointer to
-// the user's next seen item only ever moves on.
+// Whether the value is among those from `begin` to `end`, which increase.
+inline bool contains(const std::int32_t* begin, const std::int32_t* end, std::int32_t value) {
+    while (begin < end) {
+        const std::int32_t* middle = begin + (end - begin) / 2;
+        if (*middle == value) return true;
+        if (*middle < value) begin = middle + 1;
+        else end = middle;
+    }
+    return false;
+}
+
+// Offers the marked items of one panel to one user. A score that equals the threshold may still win by its row.
 template <typename T>
-inline void offer(const TopnBlock<T>& block, std::int64_t user, std::int64_t panel_first, const T* scores, Mask mask) {
+inline void offer(const TopnBlock<T>& block, std::int64_t user, const std::int32_t* rows, const T* scores, Mask mask) {
     T* heap_scores = block.scores + user * block.n;
     std::int32_t* heap_items = block.items + user * block.n;
     for (; mask != 0; mask &= mask - 1) {
         const int j = lowest_bit(mask);
-        if (!(scores[j] > heap_scores[0])) continue;  // the threshold has risen since the mask was made
-        const std::int32_t item = std::int32_t(panel_first + j);
-        if (block.seen) {
-            const std::int32_t* next = block.seen[user];
-            const std::int32_t* end = block.seen_end[user];
-            while (next != end && *next < item) ++next;
-            block.seen[user] = next;
-            if (next != end && *next == item) continue;
-        }
-        replace_worst(heap_scores, heap_items, block.n, scores[j], item);
+        if (!worse(heap_scores[0], heap_items[0], scores[j], rows[j])) continue;
+        if (block.seen && contains(block.seen[user], block.seen_end[user], rows[j])) continue;
+        replace_worst(heap_scores, heap_items, block.n, scores[j], rows[j]);
     }
     block.thresholds[user] = heap_scores[0];
+}
+
+// Whether any user of a group may find an item worth having in a panel.
+template <typename T>
+inline bool worthwhile(const PanelBound<T>& bound, const T* user_norms, const T* thresholds) {
+    int any = 0;
+    for (int u = 0; u < GROUP; ++u) any |= bound.bias + user_norms[u] * bound.norm >= thresholds[u];
+    return any != 0;
 }
 
 template <typename T>
@@ -169,21 +180,26 @@ void score_block(const TopnBlock<T>& block) {
         const T* panel = block.panels + p * (block.rank + 1) * PANEL<T>;
         for (std::int64_t g = 0; g < block.group_count; ++g) {
             const T* group = block.groups + g * block.rank * GROUP;
-            Mask users = score_tile(panel, group, block.rank, block.thresholds + g * GROUP, scores, masks);
+            const T* thresholds = block.thresholds + g * GROUP;
+            if (!worthwhile(block.bounds[p], block.user_norms + g * GROUP, thresholds)) continue;
+            Mask users = score_tile(panel, group, block.rank, thresholds, scores, masks);
             for (; users != 0; users &= users - 1) {
                 const int u = lowest_bit(users);
-                offer(block, g * GROUP + u, block.first_item + p * PANEL<T>, scores + u * PANEL<T>, masks[u]);
+                offer(block, g * GROUP + u, block.rows + p * PANEL<T>, scores + u * PANEL<T>, masks[u]);
             }
         }
     }
 }
 
 template <typename T>
-void pack_panel(const T* factors, const T* bias, std::int64_t count, std::int64_t rank, T* panel) {
-    for (int j = 0; j < PANEL<T>; ++j) panel[j] = j < count ? bias[j] : T(-INFINITY);
+void pack_panel(const T* factors, const T* bias, const std::int32_t* rows, std::int64_t count, std::int64_t rank,
+                T* panel) {
     for (int j = 0; j < PANEL<T>; ++j) {
-        T* to = panel + PANEL<T> + j;
-        for (std::int64_t f = 0; f < rank; ++f) to[f * PANEL<T>] = j < count ? factors[j * rank + f] : T(0);
+        T* to = panel + j;
+        *to = j < count ? bias[rows[j]] : T(-INFINITY);
+        for (std::int64_t f = 0; f < rank; ++f) {
+            *(to += PANEL<T>) = j < count ? factors[rows[j] * rank + f] : T(0);
+        }
     }
 }
 

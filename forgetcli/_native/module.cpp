@@ -5,6 +5,7 @@ namespace nb = nanobind;
 namespace forgetcli {
 void bind_csr(nb::module_& m);
 void bind_rows(nb::module_& m);
+void bind_coupling(nb::module_& m);
 void bind_text(nb::module_& m);
 void bind_topn(nb::module_& m);
 void bind_variant(nb::module_& m);
@@ -14,6 +15,7 @@ NB_MODULE(_kernels, m) {
     m.doc() = "The native kernels: they know arrays, and nothing of files, ids or objectives.";
     forgetcli::bind_csr(m);
     forgetcli::bind_rows(m);
+    forgetcli::bind_coupling(m);
     forgetcli::bind_text(m);
     forgetcli::bind_topn(m);
     forgetcli::bind_variant(m);

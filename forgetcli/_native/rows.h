@@ -35,23 +35,16 @@ struct RowObjective {
     int dimension() const { return rank + (with_bias ? 1 : 0); }
 };
 
-// Where a solved row goes. `loss` gets the row's part of the objective at the solution, `kept` the Cholesky factor.
+// Where a solved row goes. `loss` gets the row's part of the objective at the solution, `product` the right-hand side
+// times the solution: the solution's square in the norm of its normal matrix. `kept` gets the Cholesky factor.
 template <typename T>
 struct RowSolution {
     T* factors;    // (rank,)
     T* bias;       // scalar, or null
-    double* loss;  // scalar, or null
+    double* loss;     // scalar
+    double* product;  // scalar
     T* kept;       // (kept_size,), or null
     const T* rhs;  // (dimension,), a right-hand side in place of the row's own, or null
-};
-
-// A small change of the other side's parameters, for the linearised half-sweep.
-template <typename T>
-struct Direction {
-    const T* factors;  // (count, rank)
-    const T* bias;     // (count,) or null
-    std::int64_t count;
-    const T* gram;  // background · Σ_all (x δᵀ + δ xᵀ), (rank, rank), or null where the background is 0
 };
 
 // The hot loops of one instruction set.
@@ -72,10 +65,6 @@ struct RowKernels {
     // Writes half the gradient at p (rank, then bias) and the row's part of the objective.
     void (*gradient)(const RowObjective<T>&, std::int64_t row, const T* factors, T bias, T* scratch, T* gradient,
                      double* loss);
-    // Writes the mixed second derivative's product with a direction (rank, then bias), halved: how the row's half
-    // gradient at p changes.
-    void (*couple)(const RowObjective<T>&, const Direction<T>&, std::int64_t row, const T* factors, T bias, T* scratch,
-                   T* out);
     // Solves with a kept factor; rhs and out have `dimension` elements.
     bool (*apply_kept)(const T* kept, int dimension, const T* rhs, T* scratch, T* out);
     // Σ x xᵀ over n contiguous rows of x (n, rank), into partial (rank, rank), the lower triangle mirrored.

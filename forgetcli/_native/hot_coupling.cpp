@@ -1,0 +1,194 @@
+// The coupling kernel of coupling.h for one instruction set. It is bound by memory: each entry brings two rows of the
+// other side, and computes 8 operations with each of their elements.
+#include "coupling.h"
+#include "hot_system.h"
+
+#if defined(__AVX512F__) || defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+namespace forgetcli {
+namespace FORGETCLI_VARIANT {
+namespace {
+
+// Entries that are gone over together, so that their dot products' chains of additions overlap.
+constexpr int GROUP = 4;
+// Entries between the one that is computed and the one that is fetched: some microseconds of memory latency.
+constexpr int AHEAD = 24;
+
+#if defined(__AVX512F__)
+constexpr bool HAS_HALF = true;
+FORGETCLI_INLINE Vector<float> load_half(const std::uint16_t* p) {
+    return (Vector<float>)_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+}
+FORGETCLI_INLINE void store_half(std::uint16_t* p, Vector<float> v) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtps_ph((__m512)v, _MM_FROUND_TO_NEAREST_INT));
+}
+#elif defined(__AVX2__)
+constexpr bool HAS_HALF = true;
+FORGETCLI_INLINE Vector<float> load_half(const std::uint16_t* p) {
+    return (Vector<float>)_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
+FORGETCLI_INLINE void store_half(std::uint16_t* p, Vector<float> v) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph((__m256)v, _MM_FROUND_TO_NEAREST_INT));
+}
+#else
+constexpr bool HAS_HALF = false;
+#endif
+
+// How the elements of a table are stored.
+template <typename T>
+struct Whole {
+    using Element = T;
+    static FORGETCLI_INLINE Vector<T> read(const T* p) { return load<T>(p); }
+    static FORGETCLI_INLINE void write(T* p, Vector<T> v) { store<T>(p, v); }
+};
+
+#if defined(__AVX512F__) || defined(__AVX2__)
+struct Half {
+    using Element = std::uint16_t;
+    static FORGETCLI_INLINE Vector<float> read(const std::uint16_t* p) { return load_half(p); }
+    static FORGETCLI_INLINE void write(std::uint16_t* p, Vector<float> v) { store_half(p, v); }
+};
+#endif
+
+template <typename T, typename Storage>
+void fill_rows(const PairTable<T>& table, const T* x, const T* delta, std::int64_t begin, std::int64_t end, int rank,
+               void* rows) {
+    using Element = typename Storage::Element;
+    constexpr int L = LANES<T>;
+    const T* sources[2] = {x, delta};
+    const T scales[2] = {table.x_scale, table.delta_scale};
+    for (std::int64_t row = begin; row < end; ++row) {
+        for (int side = 0; side < 2; ++side) {
+            Element* to = static_cast<Element*>(rows) + (2 * row + side) * table.width;
+            const T* from = sources[side] + row * rank;
+            for (int j = 0; j < table.width; j += L) {
+                T piece[L];
+                for (int lane = 0; lane < L; ++lane) piece[lane] = j + lane < rank ? from[j + lane] * scales[side] : 0;
+                Storage::write(to + j, load<T>(piece));
+            }
+        }
+    }
+}
+
+// What the entries of one group contribute: out += Σ_e along_e x_e + pull_e δ_e.
+template <typename T, typename Storage, int COUNT>
+FORGETCLI_INLINE void couple_group(const Coupling<T>& c, std::int64_t first, const T* p, T bias, T* sums,
+                                   T* bias_sum) {
+    using Element = typename Storage::Element;
+    constexpr int L = LANES<T>;
+    const RowObjective<T>& o = c.objective;
+    const Element* table = static_cast<const Element*>(c.pairs.rows);
+    const int width = c.pairs.width;
+    const Element* rows[COUNT];
+    Vector<T> with_x[COUNT], with_delta[COUNT];
+    for (int e = 0; e < COUNT; ++e) {
+        rows[e] = table + 2 * width * static_cast<std::int64_t>(o.indices[first + e]);
+        with_x[e] = with_delta[e] = zero<T>();
+    }
+    for (int j = 0; j < width; j += L) {
+        const Vector<T> own = load<T>(p + j);
+        for (int e = 0; e < COUNT; ++e) {
+            with_x[e] += own * Storage::read(rows[e] + j);
+            with_delta[e] += own * Storage::read(rows[e] + width + j);
+        }
+    }
+    T x_weight[COUNT], delta_weight[COUNT];
+    for (int e = 0; e < COUNT; ++e) {
+        const std::int64_t index = o.indices[first + e];
+        const Terms<T> terms(o, first + e, index);
+        const T delta_bias = c.delta_bias ? c.delta_bias[index] : T(0);
+        const T along = terms.weight * (sum_lanes<T>(with_delta[e]) / c.pairs.delta_scale + delta_bias);
+        T pull = terms.weight * (sum_lanes<T>(with_x[e]) / c.pairs.x_scale + bias) - terms.slope;
+        if (c.exactly) pull += along;
+        x_weight[e] = along / c.pairs.x_scale;
+        delta_weight[e] = pull / c.pairs.delta_scale;
+        *bias_sum += along;
+    }
+    for (int j = 0; j < width; j += L) {
+        Vector<T> sum = load<T>(sums + j);
+        for (int e = 0; e < COUNT; ++e) {
+            sum += x_weight[e] * Storage::read(rows[e] + j);
+            sum += delta_weight[e] * Storage::read(rows[e] + width + j);
+        }
+        store<T>(sums + j, sum);
+    }
+}
+
+template <typename T, typename Storage>
+FORGETCLI_INLINE void fetch(const Coupling<T>& c, std::int64_t entry) {
+    if (entry >= c.objective.nnz) return;
+    constexpr int SIZE = sizeof(typename Storage::Element);
+    const int bytes = 2 * c.pairs.width * SIZE;
+    const char* at = static_cast<const char*>(c.pairs.rows) + c.objective.indices[entry] * std::int64_t{bytes};
+    for (int byte = 0; byte < bytes; byte += 64) FORGETCLI_PREFETCH(at + byte);
+}
+
+// Sums of at most so many entries are added to the row's: rounding grows with the number of sums, not of entries.
+constexpr int PIECE = 512;
+
+template <typename T, typename Storage>
+void couple_row(const Coupling<T>& c, std::int64_t row, const T* factors, T bias, T* scratch, T* out) {
+    const RowObjective<T>& o = c.objective;
+    const int width = c.pairs.width;
+    T* p = scratch;
+    T* sums = scratch + width;
+    for (int j = 0; j < width; ++j) p[j] = j < o.rank ? factors[j] : T(0);
+    for (int j = 0; j < o.dimension(); ++j) out[j] = 0;
+    const T own_bias = o.with_bias ? bias : T(0);
+
+    const std::int64_t end = o.indptr[row + 1];
+    for (std::int64_t begin = o.indptr[row]; begin < end; begin += PIECE) {
+        const std::int64_t stop = begin + PIECE < end ? begin + PIECE : end;
+        T bias_sum = 0;
+        for (int j = 0; j < width; ++j) sums[j] = 0;
+        std::int64_t e = begin;
+        for (; e + GROUP <= stop; e += GROUP) {
+            for (int ahead = 0; ahead < GROUP; ++ahead) fetch<T, Storage>(c, e + AHEAD + ahead);
+            couple_group<T, Storage, GROUP>(c, e, p, own_bias, sums, &bias_sum);
+        }
+        for (; e < stop; ++e) {
+            fetch<T, Storage>(c, e + AHEAD);
+            couple_group<T, Storage, 1>(c, e, p, own_bias, sums, &bias_sum);
+        }
+        for (int j = 0; j < o.rank; ++j) out[j] += sums[j];
+        if (o.with_bias) out[o.rank] += bias_sum;
+    }
+    if (!o.gram) return;
+    for (int i = 0; i < o.rank; ++i) {
+        for (int j = 0; j < o.rank; ++j) out[i] += o.gram[i * static_cast<std::int64_t>(o.rank) + j] * p[j];
+    }
+}
+
+void fill_float(const PairTable<float>& table, const float* x, const float* delta, std::int64_t begin,
+                std::int64_t end, int rank, void* rows) {
+#if defined(__AVX512F__) || defined(__AVX2__)
+    if (table.half) return fill_rows<float, Half>(table, x, delta, begin, end, rank, rows);
+#endif
+    fill_rows<float, Whole<float>>(table, x, delta, begin, end, rank, rows);
+}
+
+void couple_float(const Coupling<float>& c, std::int64_t row, const float* factors, float bias, float* scratch,
+                  float* out) {
+#if defined(__AVX512F__) || defined(__AVX2__)
+    if (c.pairs.half) return couple_row<float, Half>(c, row, factors, bias, scratch, out);
+#endif
+    couple_row<float, Whole<float>>(c, row, factors, bias, scratch, out);
+}
+
+}  // namespace
+
+const CouplingKernels<float>& coupling_float() {
+    static const CouplingKernels<float> table{HAS_HALF, fill_float, couple_float};
+    return table;
+}
+
+const CouplingKernels<double>& coupling_double() {
+    static const CouplingKernels<double> table{false, fill_rows<double, Whole<double>>,
+                                               couple_row<double, Whole<double>>};
+    return table;
+}
+
+}  // namespace FORGETCLI_VARIANT
+}  // namespace forgetcli

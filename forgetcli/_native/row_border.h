@@ -1,0 +1,151 @@
+// What the bindings of the row kernels share: the objective's arguments and their checks, lists of rows, scratch
+// memory, balanced ranges.
+#pragma once
+
+#include <algorithm>
+#include <memory>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "arrays.h"
+#include "parallel.h"
+#include "rows.h"
+#include "variant.h"
+
+namespace forgetcli {
+
+// Rows are handed out in ranges that weigh about so many multiplications.
+constexpr std::int64_t RANGE_WORK = 1 << 26;
+// The one of two tables that is for T.
+template <typename T, template <typename> class Kernels>
+const Kernels<T>& choose(const Kernels<float>& single, const Kernels<double>& twofold) {
+    if constexpr (sizeof(T) == 4) {
+        return single;
+    } else {
+        return twofold;
+    }
+}
+
+template <typename T>
+const RowKernels<T>& row_kernels() {
+    switch (current_variant()) {
+#ifdef FORGETCLI_HAS_avx512
+        case Variant::avx512: return choose<T>(avx512::rows_float(), avx512::rows_double());
+#endif
+#ifdef FORGETCLI_HAS_avx2
+        case Variant::avx2: return choose<T>(avx2::rows_float(), avx2::rows_double());
+#endif
+        default: return choose<T>(portable::rows_float(), portable::rows_double());
+    }
+}
+
+// One scratch memory a thread, made when the thread first asks.
+template <typename T>
+class ScratchPool {
+  public:
+    ScratchPool(int threads, std::int64_t elements) : memory_(resolve_threads(threads)), elements_(elements) {}
+    T* of(int worker) {
+        auto& piece = memory_[worker];
+        if (!piece) piece.reset(new_buffer<T>(elements_));
+        return piece.get();
+    }
+
+  private:
+    struct Free {
+        void operator()(T* p) const { ::operator delete(p, std::align_val_t(CACHE_LINE)); }
+    };
+    std::vector<std::unique_ptr<T, Free>> memory_;
+    std::int64_t elements_;
+};
+
+using Pair = std::pair<double, double>;
+
+// The arguments that describe one side's objective; the arrays stay alive as long as this does.
+template <typename T>
+struct Arguments {
+    Input<std::int64_t, 1> indptr;
+    Input<std::int32_t, 1> indices;
+    Input<float, 1> values;
+    Input<T, 2> other;
+    std::optional<Input<T, 1>> other_bias;
+    std::optional<Input<T, 2>> gram;
+    bool with_bias;
+    Pair confidence, target;
+    double background, reg;
+    bool reg_by_count;
+
+    std::int64_t n_rows() const { return static_cast<std::int64_t>(indptr.shape(0)) - 1; }
+
+    RowObjective<T> checked() const {
+        require(indptr.shape(0) >= 1 && indptr.data()[0] == 0, "indptr must start at 0");
+        require(indices.shape(0) == values.shape(0), "indices and values differ in length");
+        const std::int64_t nnz = static_cast<std::int64_t>(indices.shape(0));
+        const std::int64_t* offsets = indptr.data();
+        require(offsets[n_rows()] == nnz, "indptr must end at the number of entries");
+        require(std::is_sorted(offsets, offsets + n_rows() + 1), "indptr must not decrease");
+        const std::int64_t n_other = static_cast<std::int64_t>(other.shape(0));
+        const auto [low, high] = std::minmax_element(indices.data(), indices.data() + nnz);
+        require(nnz == 0 || (*low >= 0 && *high < n_other), "an index is outside the other side's rows");
+        require(!other_bias || static_cast<std::int64_t>(other_bias->shape(0)) == n_other,
+                "other and other_bias differ in length");
+        const std::size_t rank = other.shape(1);
+        require(rank >= 1 && rank <= 4096, "the rank must be from 1 to 4096");
+        require(!gram || (gram->shape(0) == rank && gram->shape(1) == rank), "gram must be (rank, rank)");
+        require(!gram || !with_bias, "a dense Gram and a bias do not go together");
+        return {offsets,
+                indices.data(),
+                values.data(),
+                nnz,
+                other.data(),
+                other_bias ? other_bias->data() : nullptr,
+                n_other,
+                static_cast<int>(rank),
+                with_bias,
+                gram ? gram->data() : nullptr,
+                T(confidence.first),
+                T(confidence.second),
+                T(target.first),
+                T(target.second),
+                T(background),
+                reg,
+                reg_by_count};
+    }
+};
+
+// The rows to work on: all of them, or those listed.
+struct RowList {
+    const std::int64_t* listed;
+    std::int64_t count;
+
+    std::int64_t operator[](std::int64_t i) const { return listed ? listed[i] : i; }
+
+    static RowList of(const std::optional<Input<std::int64_t, 1>>& rows, std::int64_t n_rows) {
+        if (!rows) return {nullptr, n_rows};
+        const RowList list{rows->data(), static_cast<std::int64_t>(rows->shape(0))};
+        for (std::int64_t i = 0; i < list.count; ++i) {
+            require(list.listed[i] >= 0 && list.listed[i] < n_rows, "a listed row does not exist");
+        }
+        return list;
+    }
+};
+
+// Runs task(position in the list, worker) on all rows of the list that `wanted` admits, in balanced ranges.
+template <typename T, typename Wanted, typename Task>
+void for_rows(const RowObjective<T>& o, const RowList& rows, std::int64_t entry_work, std::int64_t row_work,
+              int threads, Wanted wanted, Task task) {
+    std::vector<std::int64_t> offsets(rows.count + 1, 0);
+    for (std::int64_t i = 0; i < rows.count; ++i) {
+        const std::int64_t entries = o.indptr[rows[i] + 1] - o.indptr[rows[i]];
+        offsets[i + 1] = offsets[i] + (wanted(entries) ? entries * entry_work : 0);
+    }
+    parallel_rows(offsets.data(), rows.count, row_work, RANGE_WORK, threads,
+                  [&](std::int64_t begin, std::int64_t end, int worker) {
+                      for (std::int64_t i = begin; i < end; ++i) {
+                          const std::int64_t row = rows[i];
+                          if (wanted(o.indptr[row + 1] - o.indptr[row])) task(i, worker);
+                      }
+                  });
+}
+
+}  // namespace forgetcli
