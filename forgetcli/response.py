@@ -373,7 +373,7 @@ def _keeps(trained: _Trained, options: Options, *, items_only: bool) -> bool:
     """Whether the Cholesky factors, about d²/2 numbers a row, are within the memory allowed for them."""
     d = trained.items.factors.shape[1] + trained.objective.biases
     rows = trained.left.n_items + (0 if items_only else trained.left.n_users)
-    return rows * d * (d + 16) // 2 * trained.items.factors.dtype.itemsize <= options.kept_bytes
+    return bool(rows * d * (d + 16) // 2 * trained.items.factors.dtype.itemsize <= options.kept_bytes)
 
 
 def _take(side: SideFactors, rows: NDArray[np.int64]) -> SideFactors:

@@ -136,6 +136,7 @@ def _forget(session: Session, arguments: argparse.Namespace, request: ForgetRequ
             interactions=interactions,
             threads=arguments.threads,
             on_progress=session.on_sweep,
+            on_step=session.on_step,
         )
     written = _write(session, arguments, result, target, carries_data=model.interactions is not None)
     session.say(summaries.forget_summary(result, session.seconds["sweeping"]))

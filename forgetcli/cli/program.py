@@ -70,8 +70,8 @@ def _guarded(given: list[str]) -> int:
         run(given)
         sys.stdout.flush()
     except (ForgetError, OSError, MemoryError) as error:
+        _abandon_stdout()
         if _is_broken_pipe(error):
-            _abandon_stdout()
             return 0
         _show_traceback(given)
         return _fail(_understood(error))
@@ -165,5 +165,9 @@ def _is_broken_pipe(error: BaseException | None) -> bool:
 
 
 def _abandon_stdout() -> None:
-    """Keeps the interpreter from complaining, when it ends, of output that nobody reads."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    """Where output cannot be written, keeps the interpreter from trying it once more when it ends, and from an exit
+    code of its own."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -67,6 +67,11 @@ class Session:
         if self._display is not None:
             self._display.sweep(report, seconds)
 
+    def on_step(self, what: str) -> None:
+        """The core's word on what comes next."""
+        if self._display is not None:
+            self._display.step(what)
+
     def say(self, text: str) -> None:
         """Talk, unless --quiet."""
         if not self._quiet:

@@ -101,6 +101,7 @@ def forget_members(result: ForgetResult) -> Document:
         "request": request_members(result.counts),
         "forgotten": removed_members(result.counts, result.erased_users, result.erased_items),
         "method": result.method,
+        "path": result.path,
         "vectors": result.vectors,
         "before": _standing(result.before),
         "after": _standing(result.after),

@@ -30,6 +30,9 @@ class Display(Protocol):
     def sweep(self, report: SweepReport, seconds: float) -> None:
         """Shows a finished sweep, inside an activity."""
 
+    def step(self, what: str) -> None:
+        """Shows what comes next, inside an activity."""
+
 
 class Silent:
     """Shows nothing."""
@@ -39,6 +42,9 @@ class Silent:
         return nullcontext()
 
     def sweep(self, report: SweepReport, seconds: float) -> None:
+        """See `Display`."""
+
+    def step(self, what: str) -> None:
         """See `Display`."""
 
 
@@ -56,6 +62,10 @@ class Lines:
     def sweep(self, report: SweepReport, seconds: float) -> None:
         """See `Display`."""
         self._write(f"sweep {report.sweep}/{report.sweeps}, {_figures(report)}, {duration(seconds)}")
+
+    def step(self, what: str) -> None:
+        """See `Display`."""
+        self._write(what)
 
     def _write(self, line: str) -> None:
         print(f"forget: {printable(line)}", file=self._stream, flush=True)
@@ -75,7 +85,7 @@ class Bar:
     def activity(self, doing: str) -> Iterator[None]:
         """See `Display`."""
         self._began = time.perf_counter()
-        self._write(printable(doing)[: WIDTH - 4] + " ...")
+        self.step(doing)
         try:
             yield
         finally:
@@ -100,6 +110,10 @@ class Bar:
                 completed=report.sweep,
                 figures=_figures(report),
             )
+
+    def step(self, what: str) -> None:
+        """See `Display`."""
+        self._write(f"{ERASE_LINE}{printable(what)[: WIDTH - 4]} ...")
 
     def _write(self, text: str) -> None:
         self._stream.write(text)

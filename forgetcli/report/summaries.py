@@ -137,9 +137,13 @@ def _course(history: tuple[HistoryEntry, ...]) -> str:
 
 
 def _means(result: ForgetResult) -> str:
+    sweeps = count(result.sweeps, "sweep")
+    if result.path == "fallback":
+        return f"{sweeps}, since the response step raised the objective or was not finite,"
     if result.method == "response":
-        return f"a response step of {count(result.vectors, 'Krylov vector')}"
-    return count(result.sweeps, "sweep")
+        end = f" and {sweeps}" if result.sweeps else ""
+        return f"a response step of {count(result.vectors, 'Krylov vector')}{end}"
+    return sweeps
 
 
 def _standings(before: Standing, after: Standing) -> str:
