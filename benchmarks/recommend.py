@@ -30,7 +30,7 @@ from forgetcli import _native
 from forgetcli.config import TrainConfig
 from forgetcli.interactions import Csr, Interactions, Vocabulary
 from forgetcli.model import Factors, Model, SideFactors
-from forgetcli.recommend import recommend
+from forgetcli.recommending import recommend
 
 Items = NDArray[np.integer[Any]]
 Scores = NDArray[np.floating[Any]]

@@ -1,1 +1,139 @@
-"""Train ALS recommenders, make them forget records without retraining, and measure what is left."""
+"""Train ALS recommenders, make them forget records without retraining, and measure what is left.
+
+    import forgetcli as fc
+
+    read = fc.read_interactions("ratings.parquet")
+    model = fc.train(read.interactions, fc.TrainConfig.for_objective("explicit", factors=32))
+    result = fc.forget(model, fc.ForgetRequest.of(users=[42]))
+    fc.save(result.model, "model.npz")
+
+Every name is loaded when it is first used: importing the package alone costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from forgetcli.als import SweepReport, train
+    from forgetcli.checkpoint import ModelInfo, inspect, load, save
+    from forgetcli.comparing import compare
+    from forgetcli.comparison import Comparison
+    from forgetcli.config import TrainConfig
+    from forgetcli.errors import (
+        CheckFailed,
+        DataError,
+        FileSystemError,
+        ForgetError,
+        ModelFileError,
+        NumericalError,
+        UsageError,
+    )
+    from forgetcli.evaluate import held_out_metrics
+    from forgetcli.ids import Vocabulary, as_ids
+    from forgetcli.interactions import Heldout, Interactions, split_holdout
+    from forgetcli.model import Factors, HistoryEntry, Model, SideFactors
+    from forgetcli.recommending import Recommendations, recommend
+    from forgetcli.records import ForgetRequest, RequestCounts, Resolution
+    from forgetcli.tables import (
+        ColumnOptions,
+        ReadResult,
+        read_heldout,
+        read_interactions,
+        read_item_names,
+        read_records,
+    )
+    from forgetcli.unlearn import ForgetResult, Standing, forget, retrain
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "forgetcli.als": ("SweepReport", "train"),
+    "forgetcli.checkpoint": ("ModelInfo", "inspect", "load", "save"),
+    "forgetcli.comparing": ("compare",),
+    "forgetcli.comparison": ("Comparison",),
+    "forgetcli.config": ("TrainConfig",),
+    "forgetcli.errors": (
+        "CheckFailed",
+        "DataError",
+        "FileSystemError",
+        "ForgetError",
+        "ModelFileError",
+        "NumericalError",
+        "UsageError",
+    ),
+    "forgetcli.evaluate": ("held_out_metrics",),
+    "forgetcli.ids": ("Vocabulary", "as_ids"),
+    "forgetcli.interactions": ("Heldout", "Interactions", "split_holdout"),
+    "forgetcli.model": ("Factors", "HistoryEntry", "Model", "SideFactors"),
+    "forgetcli.recommending": ("Recommendations", "recommend"),
+    "forgetcli.records": ("ForgetRequest", "RequestCounts", "Resolution"),
+    "forgetcli.tables": (
+        "ColumnOptions",
+        "ReadResult",
+        "read_heldout",
+        "read_interactions",
+        "read_item_names",
+        "read_records",
+    ),
+    "forgetcli.unlearn": ("ForgetResult", "Standing", "forget", "retrain"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "CheckFailed",
+    "ColumnOptions",
+    "Comparison",
+    "DataError",
+    "Factors",
+    "FileSystemError",
+    "ForgetError",
+    "ForgetRequest",
+    "ForgetResult",
+    "Heldout",
+    "HistoryEntry",
+    "Interactions",
+    "Model",
+    "ModelFileError",
+    "ModelInfo",
+    "NumericalError",
+    "ReadResult",
+    "Recommendations",
+    "RequestCounts",
+    "Resolution",
+    "SideFactors",
+    "Standing",
+    "SweepReport",
+    "TrainConfig",
+    "UsageError",
+    "Vocabulary",
+    "__version__",
+    "as_ids",
+    "compare",
+    "forget",
+    "held_out_metrics",
+    "inspect",
+    "load",
+    "read_heldout",
+    "read_interactions",
+    "read_item_names",
+    "read_records",
+    "recommend",
+    "retrain",
+    "save",
+    "split_holdout",
+    "train",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_HOME_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

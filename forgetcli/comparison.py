@@ -1,4 +1,4 @@
-"""What a comparison of models found, as values; `compare` makes them.
+"""What a comparison of models found, as values; `comparing` makes them.
 
 Everywhere the unlearned model's difference from the retrains stands beside the retrains' from each other: two retrains
 differ as well, by the seed of their starting factors, and only what goes beyond that is the unlearning's.

@@ -24,7 +24,7 @@ from forgetcli.config import TrainConfig
 from forgetcli.errors import DataError
 from forgetcli.interactions import Heldout, Interactions
 from forgetcli.model import Factors, Model
-from forgetcli.recommend import recommend
+from forgetcli.recommending import recommend
 
 RATING_METRICS = ("rmse", "mae")
 RANKING_METRICS = ("ndcg@10", "ndcg@20", "recall@20", "precision@10", "precision@20", "hr@20")

@@ -8,7 +8,7 @@ import os
 import stat
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import BinaryIO, TypeAlias
 
@@ -106,18 +106,19 @@ def hard_links(path: StrPath) -> int:
 
 
 @contextmanager
-def lock(path: StrPath, timeout: float | None = None) -> Iterator[None]:
+def lock(path: StrPath, timeout: float | None = None, on_wait: Callable[[], None] | None = None) -> Iterator[None]:
     """Keeps other processes that use `lock` from the file while the body reads it and replaces it.
 
     The lock is on the file itself and ends with the process, however that ends; nothing is left behind. Replacing
     the file by `atomic_write` hands the lock on to the next one waiting, so a body does that once, at its end.
 
     timeout: seconds to wait for another process, at least 0; None waits for ever.
+    on_wait: called once, before the first wait.
 
     Raises FileSystemError when there is no such file, or it is still locked after the timeout.
     """
     with file_system_errors(path, "lock"):
-        descriptor = _locked(path, timeout)
+        descriptor = _locked(path, timeout, on_wait)
     try:
         yield
     finally:
@@ -226,7 +227,7 @@ def _remove_unless_locked(path: str) -> None:
         os.close(descriptor)
 
 
-def _locked(path: StrPath, timeout: float | None) -> int:
+def _locked(path: StrPath, timeout: float | None, on_wait: Callable[[], None] | None) -> int:
     """An open descriptor that holds the lock of the file that `path` names at that moment."""
     waited, tries = 0.0, 0
     while True:
@@ -244,6 +245,8 @@ def _locked(path: StrPath, timeout: float | None) -> int:
         if is_current:
             if timeout is not None and waited >= timeout:
                 raise _still_locked(path, timeout, mine)
+            if tries == 0 and on_wait:
+                on_wait()
             pause = _LOCK_PAUSES[min(tries, len(_LOCK_PAUSES) - 1)]
             time.sleep(pause if timeout is None else min(pause, timeout - waited))
             waited, tries = waited + pause, tries + 1

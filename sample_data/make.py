@@ -40,8 +40,15 @@ N_STYLES = 4
 SHARED_ACCOUNT, FLATMATE_GENRE, FLATMATE_RATINGS = 42, "Horror", 48
 """The user whose flatmate rated so many horror films on her account: she takes them back."""
 SHARED_ACCOUNT_TASTE = {
-    "Romance": 2.2, "Musical": 2.0, "Comedy": 0.5, "Drama": 0.3, "Fantasy": -0.8,
-    "Action": -1.8, "Crime": -1.8, "Science Fiction": -1.8, "Horror": -2.5,
+    "Romance": 2.2,
+    "Musical": 2.0,
+    "Comedy": 0.5,
+    "Drama": 0.3,
+    "Fantasy": -0.8,
+    "Action": -1.8,
+    "Crime": -1.8,
+    "Science Fiction": -1.8,
+    "Horror": -2.5,
 }
 SHARED_ACCOUNT_RATINGS = 80
 """Her own, before what she saw of that genre is left out."""
@@ -274,11 +281,19 @@ def make(directory: Path) -> None:
     ratings = share_the_account(collect_ratings(audience, catalogue, rng), catalogue, rng)
     films = catalogue.films
     write_parquet(directory / "ratings.parquet", ratings)
-    write_csv(directory / "ratings.csv", ("user", "item", "rating"),
-              ((user + 1, item + 1, f"{value:g}") for user, item, value
-               in zip(ratings.users, ratings.items, ratings.values, strict=True)))
-    write_csv(directory / "items.csv", ("item", "title", "year", "genres"),
-              ((place + 1, film.title, film.year, "|".join(film.genres)) for place, film in enumerate(films)))
+    write_csv(
+        directory / "ratings.csv",
+        ("user", "item", "rating"),
+        (
+            (user + 1, item + 1, f"{value:g}")
+            for user, item, value in zip(ratings.users, ratings.items, ratings.values, strict=True)
+        ),
+    )
+    write_csv(
+        directory / "items.csv",
+        ("item", "title", "year", "genres"),
+        ((place + 1, film.title, film.year, "|".join(film.genres)) for place, film in enumerate(films)),
+    )
     write_csv(directory / "deletions.csv", ("user", "item"), deletions(ratings, films))
 
 

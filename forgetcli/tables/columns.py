@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from forgetcli.errors import DataError, UsageError
+from forgetcli.printable import printable
 
 Role: TypeAlias = Literal["user", "item", "rating", "timestamp", "title"]
 
@@ -119,11 +120,6 @@ class Column:
 
     position: int
     name: str
-
-
-def printable(text: str) -> str:
-    """The text for a message: control characters escaped, so that a name in a file cannot drive a terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def find_columns(source: str, found: Sequence[str], options: ColumnOptions, wanted: Wanted) -> dict[Role, Column]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -48,6 +48,7 @@ def read_interactions(
     duplicates: Duplicates | None = None,
     bad_rows: BadRows = "stop",
     threads: int = 0,
+    on_encoding: Callable[[], None] | None = None,
 ) -> ReadResult:
     """The interactions of Parquet files, directories of them, CSV or TSV files (.gz, .zst and .bz2 too), and standard
     input ("-"), as one table.
@@ -58,6 +59,7 @@ def read_interactions(
     bad_rows:   "stop" at a row without a user, an item or a finite rating (or a time, where there are times), or
                 "drop" and count it.
     threads:    0 is one for each processor.
+    on_encoding: called when all rows have been read, before they are put in order.
 
     Ids are integers when they are in every file: as a number, or in text as Python would print it. Otherwise all ids
     of that side are text, integers becoming their decimal. Row order and the cut into files change nothing, but for
@@ -76,6 +78,8 @@ def read_interactions(
     if gathered.rows == gathered.dropped:
         dropped = f"; {gathered.dropped} were dropped" if gathered.dropped else ""
         raise DataError(f"no rows to use in {_named(files)}{dropped}")
+    if on_encoding is not None:
+        on_encoding()
     pa.default_memory_pool().release_unused()
     users, user_rows = gathered.users.finish()
     items, item_rows = gathered.items.finish()

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from forgetcli.errors import DataError, FileSystemError, UsageError
 from forgetcli.files import file_system_errors
-from forgetcli.tables.columns import printable
+from forgetcli.printable import printable
 
 Sources: TypeAlias = str | Path | Sequence[str | Path]
 """One or several of: a file, a directory of Parquet files, "-" for standard input."""

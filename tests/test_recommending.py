@@ -19,7 +19,7 @@ from forgetcli.config import TrainConfig
 from forgetcli.errors import DataError, NumericalError, UsageError
 from forgetcli.interactions import Csr, Interactions, Vocabulary
 from forgetcli.model import Factors, Model, SideFactors
-from forgetcli.recommend import Recommendations, recommend, recommend_in_batches
+from forgetcli.recommending import Recommendations, recommend, recommend_in_batches
 
 RANKS = [1, 7, 16, 33, 64, 128, 256]
 DTYPES = ["float32", "float64"]

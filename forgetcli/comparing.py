@@ -17,7 +17,7 @@ from forgetcli.evaluate import held_out_metrics
 from forgetcli.interactions import Heldout, Interactions
 from forgetcli.model import Factors, Model
 from forgetcli.objective import Objective
-from forgetcli.recommend import recommend
+from forgetcli.recommending import recommend
 from forgetcli.records import ForgetRequest
 
 SAMPLED_CELLS = 100_000

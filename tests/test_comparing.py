@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from forgetcli import als, compare
+from forgetcli import als, comparing
 from forgetcli.comparison import CELLS, GROUPS, Contrast, Reading, Spread
 from forgetcli.errors import DataError, UsageError
 from forgetcli.evaluate import held_out_metrics
@@ -56,7 +56,7 @@ def contrasts(value: object) -> list[Contrast]:
 @pytest.mark.parametrize("name", ["biased", "implicit"])
 def test_a_model_does_not_differ_from_itself(name: str) -> None:
     model = case(name).unlearned
-    found = compare.compare(model, [model, model], original=model, request=REQUEST)
+    found = comparing.compare(model, [model, model], original=model, request=REQUEST)
     same = Spread(1.0, 0.0, 2)
     for contrast in found.factors.values():
         assert contrast.unlearned.mean == pytest.approx(0, abs=ALIGNED)
@@ -72,7 +72,7 @@ def test_a_model_does_not_differ_from_itself(name: str) -> None:
 @pytest.mark.parametrize("name", ["biased", "implicit"])
 def test_every_difference_stands_beside_that_of_the_retrains(name: str) -> None:
     each = case(name)
-    found = compare.compare(each.unlearned, each.retrained, original=each.original, request=REQUEST)
+    found = comparing.compare(each.unlearned, each.retrained, original=each.original, request=REQUEST)
     assert len(contrasts(found)) == 2 + 2 * len(CELLS) + 3 * len(found.rankings)
     for contrast in contrasts(found):
         assert contrast.retrained is not None
@@ -89,7 +89,7 @@ def test_predictions_on_the_forgotten_pairs_differ_by_what_they_differ() -> None
         ]
         for model in (each.unlearned, *each.retrained)
     ]
-    found = compare.compare(each.unlearned, each.retrained, request=REQUEST).predictions["forgotten"]
+    found = comparing.compare(each.unlearned, each.retrained, request=REQUEST).predictions["forgotten"]
     assert found.pairs == len(PAIRS)
     p, *retrains = np.array(known)
     assert found.rms.unlearned.mean == pytest.approx(np.mean([np.sqrt(np.mean((p - r) ** 2)) for r in retrains]))
@@ -121,8 +121,8 @@ def renamed(model: Model, seed: int) -> Model:
 @pytest.mark.parametrize("name", ["plain", "implicit"])
 def test_the_order_of_ids_changes_nothing_but_the_samples(name: str) -> None:
     each = case(name)
-    one = compare.compare(each.unlearned, each.retrained)
-    other = compare.compare(renamed(each.unlearned, 5), [renamed(model, 5) for model in each.retrained])
+    one = comparing.compare(each.unlearned, each.retrained)
+    other = comparing.compare(renamed(each.unlearned, 5), [renamed(model, 5) for model in each.retrained])
     for side in ("users", "items"):
         assert one.factors[side].unlearned.mean == pytest.approx(other.factors[side].unlearned.mean, abs=ALIGNED)
     assert one.objective.unlearned == pytest.approx(other.objective.unlearned, rel=TOLERANCE)
@@ -137,12 +137,12 @@ def test_models_of_different_sizes_are_compared_by_ids() -> None:
     gone = ForgetRequest.of(users=[int(USERS[0])], items=[int(ITEMS[5])]) | REQUEST
     each = case(request=gone)
     assert len(each.unlearned.users) < len(each.original.users)
-    found = compare.compare(each.unlearned, each.retrained, original=each.original, request=gone)
+    found = comparing.compare(each.unlearned, each.retrained, original=each.original, request=gone)
     assert found.users == len(each.unlearned.users)
     assert found.items == len(each.unlearned.items)
     assert found.forgotten_left_out == int(np.sum((USERS[0] == USERS) | (ITEMS[5] == ITEMS)))
     # The original, compared with itself on the users and items that are left, is still itself.
-    itself = compare.compare(each.original, [each.original, each.original], original=each.unlearned)
+    itself = comparing.compare(each.original, [each.original, each.original], original=each.unlearned)
     assert itself.users == len(each.unlearned.users)
     assert itself.predictions["random"].maximum.unlearned.mean == 0
     assert itself.rankings["everyone"].overlap.unlearned.mean == 1
@@ -150,14 +150,14 @@ def test_models_of_different_sizes_are_compared_by_ids() -> None:
 
 def test_the_same_comparison_gives_the_same_figures() -> None:
     each = case()
-    one, other = (compare.compare(each.unlearned, each.retrained, request=REQUEST, seed=4) for _ in range(2))
+    one, other = (comparing.compare(each.unlearned, each.retrained, request=REQUEST, seed=4) for _ in range(2))
     assert one == other
 
 
 def test_groups_are_those_who_asked_and_those_who_share_their_items() -> None:
     few = ForgetRequest.of(pairs=PAIRS[:2])
     each = case(request=few)
-    found = compare.compare(each.unlearned, each.retrained, request=few).rankings
+    found = comparing.compare(each.unlearned, each.retrained, request=few).rankings
     asked = {user for user, _ in PAIRS[:2]}
     items = {item for _, item in PAIRS[:2]}
     sharing = set(USERS[np.isin(ITEMS, list(items))].tolist()) - asked
@@ -169,7 +169,7 @@ def test_groups_are_those_who_asked_and_those_who_share_their_items() -> None:
 def test_held_out_metrics_are_each_models_own(name: str) -> None:
     training, heldout = split_holdout(Interactions.from_arrays(USERS, ITEMS, RATINGS), 0.2, seed=3)
     models = [als.train(training, dataclasses.replace(CONFIGS[name], seed=seed)) for seed in range(3)]
-    found = compare.compare(models[0], models[1:], request=REQUEST, test=heldout)
+    found = comparing.compare(models[0], models[1:], request=REQUEST, test=heldout)
     metrics = [held_out_metrics(model, heldout) for model in models]
     assert set(found.accuracy) == {"everyone", "asked"}
     for metric, reading in found.accuracy["everyone"].items():
@@ -182,13 +182,13 @@ def test_held_out_pairs_of_erased_users_are_left_out() -> None:
     model = each.original
     heldout = Heldout(np.array([0, 1], np.int32), np.array([1, 1], np.int32), np.ones(2, np.float32), 0)
     theirs = Heldout(np.array([1], np.int32), np.array([1], np.int32), np.ones(1, np.float32), 0)
-    found = compare.compare(model, [each.unlearned], test=heldout).accuracy["everyone"]
+    found = comparing.compare(model, [each.unlearned], test=heldout).accuracy["everyone"]
     assert found["rmse"].unlearned == held_out_metrics(model, theirs)["rmse"]
 
 
 def test_a_single_retrain_has_no_yardstick_and_says_so() -> None:
     each = case(retrains=1)
-    found = compare.compare(each.unlearned, each.retrained, request=REQUEST)
+    found = comparing.compare(each.unlearned, each.retrained, request=REQUEST)
     assert all(contrast.retrained is None and contrast.original is None for contrast in contrasts(found))
     assert any("single retrained model" in caution for caution in found.cautions)
     assert set(found.figures()) == {"objective-gap", "still-held"}
@@ -197,26 +197,26 @@ def test_a_single_retrain_has_no_yardstick_and_says_so() -> None:
 def test_what_makes_a_comparison_doubtful_is_said() -> None:
     each = case()
     one, two, _ = each.retrained
-    assert compare.compare(each.unlearned, [one, two], request=REQUEST).cautions == ()
-    same_seed = compare.compare(each.unlearned, [one, one], request=REQUEST)
+    assert comparing.compare(each.unlearned, [one, two], request=REQUEST).cautions == ()
+    same_seed = comparing.compare(each.unlearned, [one, one], request=REQUEST)
     assert any("share a seed" in caution for caution in same_seed.cautions)
-    never_removed = compare.compare(each.unlearned, [one, each.original], request=REQUEST)
+    never_removed = comparing.compare(each.unlearned, [one, each.original], request=REQUEST)
     assert any("still carries interactions" in caution for caution in never_removed.cautions)
     assert any("do not carry the same" in caution for caution in never_removed.cautions)
     longer = als.train(one.interactions, dataclasses.replace(one.config, sweeps=6, seed=9))
-    assert any("different options" in caution for caution in compare.compare(each.unlearned, [one, longer]).cautions)
+    assert any("different options" in caution for caution in comparing.compare(each.unlearned, [one, longer]).cautions)
 
 
 def test_what_the_unlearned_model_still_holds_is_counted() -> None:
     each = case()
-    assert compare.compare(each.unlearned, each.retrained, request=REQUEST).still_held == 0
-    assert compare.compare(each.original, each.retrained, request=REQUEST).still_held == len(PAIRS)
+    assert comparing.compare(each.unlearned, each.retrained, request=REQUEST).still_held == 0
+    assert comparing.compare(each.original, each.retrained, request=REQUEST).still_held == len(PAIRS)
 
 
 def test_models_of_different_rank_are_compared_but_for_their_factors() -> None:
     each = case("plain")
     narrow = als.train(each.unlearned.interactions, dataclasses.replace(CONFIGS["plain"], factors=3))
-    found = compare.compare(narrow, each.retrained)
+    found = comparing.compare(narrow, each.retrained)
     assert found.factors == {}
     assert found.predictions["kept"].rms.unlearned.mean > 0
 
@@ -224,34 +224,34 @@ def test_models_of_different_rank_are_compared_but_for_their_factors() -> None:
 def test_a_model_without_interactions_takes_them_from_a_retrain() -> None:
     each = case()
     bare = dataclasses.replace(each.unlearned, interactions=None)
-    found = compare.compare(bare, each.retrained, request=REQUEST)
-    whole = compare.compare(each.unlearned, each.retrained, request=REQUEST)
+    found = comparing.compare(bare, each.retrained, request=REQUEST)
+    whole = comparing.compare(each.unlearned, each.retrained, request=REQUEST)
     assert found.still_held is None
     assert dataclasses.replace(found, still_held=0) == whole
     with pytest.raises(DataError, match="carries its interactions"):
-        compare.compare(bare, [bare])
+        comparing.compare(bare, [bare])
 
 
 def test_without_the_original_data_a_request_means_the_pairs_that_it_spells_out() -> None:
     each = case()
-    spelt = compare.compare(each.unlearned, each.retrained, request=REQUEST)
-    given = compare.compare(each.unlearned, each.retrained, request=REQUEST, data=each.original.interactions)
+    spelt = comparing.compare(each.unlearned, each.retrained, request=REQUEST)
+    given = comparing.compare(each.unlearned, each.retrained, request=REQUEST, data=each.original.interactions)
     assert spelt == given
 
 
 def test_what_cannot_be_compared_is_refused() -> None:
     each = case()
     with pytest.raises(UsageError, match="no retrained model"):
-        compare.compare(each.unlearned, [])
+        comparing.compare(each.unlearned, [])
     with pytest.raises(UsageError, match="explicit and implicit"):
-        compare.compare(each.unlearned, case("implicit", retrains=1).retrained)
+        comparing.compare(each.unlearned, case("implicit", retrains=1).retrained)
     stranger = als.train(Interactions.from_arrays(["a", "b"], ["x", "y"]), CONFIGS["biased"])
     with pytest.raises(DataError, match="in common"):
-        compare.compare(each.unlearned, [stranger])
+        comparing.compare(each.unlearned, [stranger])
 
 
 def test_a_comparison_is_plain_values() -> None:
     each = case()
-    found = compare.compare(each.unlearned, each.retrained, original=each.original, request=REQUEST)
+    found = comparing.compare(each.unlearned, each.retrained, original=each.original, request=REQUEST)
     assert json.loads(json.dumps(found.to_dict(), allow_nan=False))["retrains"] == 3
     assert Reading(1.1, Spread(1.0, None, 1), None).gap == pytest.approx(0.1)

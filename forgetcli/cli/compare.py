@@ -1,0 +1,191 @@
+"""`forget compare`: is it gone, and at what price?"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from forgetcli.cli.options import (
+    add_column_options,
+    add_data_option,
+    add_output_options,
+    add_request_options,
+    columns_of,
+    data_of,
+    request_of,
+)
+from forgetcli.cli.parser import Parser, number
+from forgetcli.cli.session import Session
+from forgetcli.errors import CheckFailed, UsageError
+
+if TYPE_CHECKING:
+    from forgetcli.comparison import Comparison
+    from forgetcli.interactions import Heldout, Interactions
+    from forgetcli.model import Model
+    from forgetcli.records import ForgetRequest
+    from forgetcli.verdict import Audit
+
+SYNOPSIS = "UNLEARNED RETRAINED... [--records FILE] [options]"
+
+DETAILS = """
+Compares a model that has forgotten with models retrained without the records,
+on the users and items that all have: predictions, recommendations, factors,
+objective. Two retrains differ as well, by their seeds. So give several, and
+read how far the unlearned model is from them beside how far they are from each
+other: only what goes beyond that is the unlearning's.
+
+With --records and --original it says first what is left of the records in the
+predictions (1 in the original model, 0 in one that never saw them, up to the
+noise that the retrains show), and how well an attacker could still tell who
+was in the data. A verdict takes three retrains or more.
+"""
+
+EXAMPLES = """
+for seed in 1 2 3; do forget retrain model.npz --records deletions.csv \\
+    --seed $seed -o retrained-$seed.npz; done
+forget compare forgotten.npz retrained-*.npz --records deletions.csv \\
+    --original model.npz
+forget compare forgotten.npz retrained-*.npz --records deletions.csv \\
+    --original model.npz --fail-above 0.05 --fail-above still-held=0
+"""
+
+DEFAULT_FIGURE = "memory"
+
+FIGURES = """
+Exit code 1 when a figure is above its limit. The figures:
+  memory          what is left of the records, as a fraction of the original's
+  memory-excess   its distance from the retrains' mean, on either side
+  attack-auc      of an attacker who asks whether a pair was in the data, and
+  attack-excess   how far that is above the same against the retrains
+  informed-auc, informed-excess
+                  the same for one who also holds the original model
+  prediction-rms  how far predictions on the forgotten pairs are from the
+                  retrains', over how far those are from each other
+  overlap-loss    1 - overlap of the top 10, over the retrains' own
+  objective-gap   how far the objective on the remaining data is above the
+                  retrains' mean, as a fraction of it
+  still-held      records of the request that the model still carries
+"""
+
+
+def add_arguments(parser: Parser) -> None:
+    """The command's own arguments, and the shared ones."""
+    files = parser.add_argument_group("files")
+    files.add_argument("unlearned", metavar="UNLEARNED", help="the model that has forgotten")
+    files.add_argument("retrained", nargs="+", metavar="RETRAINED", help="retrains without the records")
+    files.add_argument("--original", metavar="MODEL", help="the model before it forgot, to show how far off that was")
+    files.add_argument("--test", metavar="FILE", help="held-out interactions, to compare how accurate the models are")
+    add_data_option(files, model="the original model")
+    add_request_options(parser, purpose="what was to be forgotten")
+    checks = parser.add_argument_group("checks", FIGURES.strip())
+    checks.add_argument(
+        "--fail-above",
+        action="append",
+        type=_limit,
+        default=[],
+        metavar="[FIGURE=]X",
+        help=f"the limit of a figure, by default of {DEFAULT_FIGURE}; repeatable",
+    )
+    add_column_options(parser, of="forget-lists, --test and --data", rating=True)
+    add_output_options(parser)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Loads, compares, shows, and checks."""
+    from forgetcli.report.comparison import comparison_text
+
+    session = Session(arguments)
+    with session.stage("reading", "reading the models"):
+        inputs = _read(arguments)
+    with session.stage("comparing", "comparing"):
+        comparison, audited = _compare(inputs, arguments), _audit(inputs)
+    figures = comparison.figures() | (audited.figures() if audited else {})
+    limits = dict(arguments.fail_above)
+    _require_known(limits, figures)
+    exceeded = [name for name, limit in limits.items() if not figures[name] <= limit]
+    session.finish(
+        {
+            "unlearned": arguments.unlearned,
+            "retrained": arguments.retrained,
+            "original": arguments.original,
+            "audit": audited.to_dict() if audited else None,
+            **comparison.to_dict(),
+            "figures": figures,
+            "limits": limits,
+            "exceeded": exceeded,
+        },
+        comparison_text(comparison, audited),
+    )
+    if exceeded:
+        told = ", ".join(f"{name} is {figures[name]:.4g}, above {limits[name]:g}" for name in exceeded)
+        raise CheckFailed(f"the check does not hold: {told}")
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    unlearned: Model
+    retrained: list[Model]
+    original: Model | None
+    request: ForgetRequest | None
+    data: Interactions | None
+    test: Heldout | None
+
+
+def _read(arguments: argparse.Namespace) -> _Inputs:
+    from forgetcli import checkpoint
+    from forgetcli.tables import read_heldout
+
+    unlearned = checkpoint.load(arguments.unlearned)
+    asked = arguments.records or arguments.user or arguments.item
+    return _Inputs(
+        unlearned=unlearned,
+        retrained=[checkpoint.load(path) for path in arguments.retrained],
+        original=checkpoint.load(arguments.original) if arguments.original else None,
+        request=request_of(arguments) if asked else None,
+        data=data_of(arguments),
+        test=read_heldout(arguments.test, unlearned.users, unlearned.items, columns_of(arguments))
+        if arguments.test
+        else None,
+    )
+
+
+def _compare(inputs: _Inputs, arguments: argparse.Namespace) -> Comparison:
+    from forgetcli.comparing import compare
+
+    return compare(
+        inputs.unlearned,
+        inputs.retrained,
+        original=inputs.original,
+        request=inputs.request,
+        data=inputs.data,
+        test=inputs.test,
+        threads=arguments.threads,
+    )
+
+
+def _audit(inputs: _Inputs) -> Audit | None:
+    """What is left of the records, where it is known what they were and what the original made of them."""
+    from forgetcli.audit import audit
+
+    if inputs.original is None or inputs.request is None:
+        return None
+    return audit(inputs.unlearned, inputs.retrained, inputs.original, inputs.request, data=inputs.data)
+
+
+def _limit(text: str) -> tuple[str, float]:
+    """A figure's name and its limit."""
+    name, given, limit = text.rpartition("=")
+    return (name if given else DEFAULT_FIGURE), number(limit)
+
+
+def _require_known(limits: dict[str, float], figures: dict[str, float]) -> None:
+    """That every limit has its figure: a check that cannot be made has not held."""
+    for name in limits:
+        if name not in figures:
+            known = ", ".join(sorted(figures))
+            raise UsageError(
+                f"--fail-above: there is no figure {name} in this comparison",
+                hint=f"those there are: {known}; memory and attacks need --records and --original, ratios to the "
+                "retrains two retrains or more",
+            )

@@ -1,0 +1,187 @@
+"""`forget forget`: a model that has forgotten, in place of the one that had not."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import TYPE_CHECKING
+
+from forgetcli.cli.options import (
+    add_column_options,
+    add_data_option,
+    add_output_options,
+    add_request_options,
+    data_of,
+    request_of,
+)
+from forgetcli.cli.parser import Parser, number, positive_count
+from forgetcli.cli.session import Session
+from forgetcli.cli.targets import (
+    LOCK_TIMEOUT,
+    is_same_file,
+    locked_for_replacing,
+    require_output_is_no_input,
+)
+from forgetcli.errors import CheckFailed, UsageError
+
+if TYPE_CHECKING:
+    from forgetcli.records import ForgetRequest, RequestCounts
+    from forgetcli.unlearn import ForgetResult
+
+SYNOPSIS = "MODEL [--records FILE] [--user ID] [--item ID] [options]"
+
+DETAILS = """
+Removes records from a model without retraining it: from its data, from its
+ids, and from its factors, which move to where the remaining data would have
+put them.
+
+A row of a forget-list with a user and an item means that pair; one with only a
+user, everything of that user; one with only an item, everything of that item.
+A user or an item with nothing left disappears from the model.
+
+Without -o the model itself is replaced, all of it or nothing, and the old one
+is gone. Nothing of what was forgotten is kept: no list, no count, no digest.
+Asking again changes nothing. Runs on the same model at the same time wait for
+each other. Copies, backups and the data the model came from are not touched.
+"""
+
+EXAMPLES = """
+forget forget model.npz --records deletions.csv
+forget forget model.npz --user 42 --user 1317
+forget forget model.npz --item 4 -o without-4.npz
+psql -c "copy withdrawn to stdout csv header" | forget forget model.npz \\
+    --records - --on-unknown ignore --quiet
+forget forget model.npz --records deletions.csv --dry-run --json
+"""
+
+METHODS = ("response", "sweeps")
+DEFAULT_SWEEPS = 5
+ON_UNKNOWN = ("warn", "ignore", "fail")
+
+
+def add_arguments(parser: Parser) -> None:
+    """The command's own arguments, and the shared ones."""
+    add_request_options(parser, purpose="what to forget")
+    files = parser.add_argument_group("files")
+    files.add_argument("model", metavar="MODEL", help="the model; replaced unless -o is given")
+    files.add_argument("-o", "--output", metavar="OUT", help="write the model that has forgotten here instead")
+    add_data_option(files)
+    how = parser.add_argument_group("how")
+    how.add_argument(
+        "--method",
+        choices=METHODS,
+        default=METHODS[0],
+        help="a second-order step to the level of a retrain, or ALS sweeps over what remains (default: response)",
+    )
+    how.add_argument(
+        "--sweeps", type=positive_count, metavar="N", help=f"of --method sweeps (default: {DEFAULT_SWEEPS})"
+    )
+    how.add_argument(
+        "--on-unknown",
+        choices=ON_UNKNOWN,
+        default="warn",
+        help="about records that the model does not have; fail leaves the model alone (default: warn)",
+    )
+    how.add_argument("--dry-run", action="store_true", help="do everything but write")
+    how.add_argument(
+        "--lock-timeout",
+        type=number,
+        default=LOCK_TIMEOUT,
+        metavar="SECONDS",
+        help=f"wait so long for another run on this model (default: {LOCK_TIMEOUT:g})",
+    )
+    add_column_options(parser, of="forget-lists and --data", rating=True)
+    add_output_options(parser)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Loads, forgets, saves, all under the model's lock when it is to be replaced."""
+    from forgetcli import files
+
+    session = Session(arguments)
+    if not (arguments.records or arguments.user or arguments.item):
+        raise UsageError("nothing to forget was named", hint="give --records FILE, --user ID or --item ID")
+    if arguments.sweeps is not None and arguments.method != "sweeps":
+        raise UsageError(f"--sweeps belongs to --method sweeps, not to --method {arguments.method}")
+    if arguments.lock_timeout < 0:
+        raise UsageError("--lock-timeout must be at least 0")
+    target: str = arguments.output or arguments.model
+    require_output_is_no_input(target, [*arguments.records, *arguments.data])
+    if not arguments.dry_run:
+        files.check_writable(target)
+    with session.stage("reading", "reading the request"):  # before the lock: standard input may take its time
+        request = request_of(arguments)
+    if arguments.dry_run:
+        _forget(session, arguments, request, target)
+        return
+    with locked_for_replacing(arguments.model, target, arguments.lock_timeout, session.say):
+        _forget(session, arguments, request, target)
+
+
+def _forget(session: Session, arguments: argparse.Namespace, request: ForgetRequest, target: str) -> None:
+    from forgetcli import checkpoint, unlearn
+    from forgetcli.report import documents, summaries
+
+    with session.stage("reading", f"reading {arguments.model}"):
+        model = checkpoint.load(arguments.model)
+        interactions = data_of(arguments, model)
+    if arguments.on_unknown == "fail":
+        _require_known(request.resolve(unlearn.training_data(model, interactions)).counts)
+    with session.stage("sweeping", "forgetting"):
+        result = unlearn.forget(
+            model,
+            request,
+            method=arguments.method,
+            sweeps=arguments.sweeps or DEFAULT_SWEEPS,
+            interactions=interactions,
+            threads=arguments.threads,
+            on_progress=session.on_sweep,
+            on_step=session.on_step,
+        )
+    written = _write(session, arguments, result, target, carries_data=model.interactions is not None)
+    session.say(summaries.forget_summary(result, session.seconds["sweeping"]))
+    if arguments.on_unknown == "warn" and (unknown := summaries.unknown_text(result.counts)):
+        session.warn(f"not in the model: {unknown}")
+    if written:
+        session.say(summaries.saved_summary(target, os.path.getsize(target)))
+    elif arguments.dry_run:
+        session.say("Nothing was written: this was a dry run.")
+    session.finish(
+        {
+            "dry_run": arguments.dry_run,
+            **documents.forget_members(result),
+            "sweeps": session.sweeps,
+            "model": documents.model_members(target if written else None, result.model),
+        }
+    )
+
+
+def _write(
+    session: Session, arguments: argparse.Namespace, result: ForgetResult, target: str, *, carries_data: bool
+) -> bool:
+    """Saves the model unless that would change nothing; whether it did."""
+    from forgetcli import checkpoint, files
+
+    in_place = is_same_file(target, arguments.model)
+    if arguments.dry_run or (in_place and result.method is None):
+        return False
+    links = files.hard_links(target) if in_place else 0
+    with session.stage("writing", f"writing {target}"):
+        checkpoint.save(result.model, target, interactions=carries_data)
+    if links:
+        session.warn(
+            f"{target} had {links} other name{'s' * (links > 1)} (hard links), which still hold the model that has "
+            "not forgotten"
+        )
+    if arguments.data and result.method is not None:
+        session.warn("the --data files still hold what was forgotten; remove it there before the next run")
+    return True
+
+
+def _require_known(counts: RequestCounts) -> None:
+    from forgetcli.report.summaries import unknown_text
+
+    if unknown := unknown_text(counts):
+        raise CheckFailed(
+            f"not in the model: {unknown}; nothing was forgotten", hint="--on-unknown warn forgets what is there"
+        )

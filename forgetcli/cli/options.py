@@ -1,0 +1,127 @@
+"""Options that several commands share, and what becomes of them."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from forgetcli.cli.parser import Parser, count
+from forgetcli.errors import UsageError
+
+if TYPE_CHECKING:
+    from forgetcli.interactions import Interactions
+    from forgetcli.model import Model
+    from forgetcli.records import ForgetRequest
+    from forgetcli.tables import ColumnOptions
+
+DUPLICATES = ("last", "sum", "mean", "max")
+BAD_ROWS = ("stop", "drop")
+
+
+def add_output_options(parser: Parser) -> None:
+    """How a command talks, and how much of the machine it takes."""
+    group = parser.add_argument_group("output and help")
+    group.add_argument("--json", action="store_true", help="print one JSON object on standard output, nothing else")
+    group.add_argument("-q", "--quiet", action="store_true", help="say nothing but warnings and errors")
+    group.add_argument("--progress", action="store_true", help="log progress also where there is no terminal")
+    group.add_argument("--debug", action="store_true", help="show where in the program an error arose")
+    group.add_argument(
+        "--threads", type=count, default=0, metavar="N", help="processors to use (default: 0, all); changes no result"
+    )
+    group.add_argument("-h", "--help", action="store_true", help="show this help")
+
+
+def add_column_options(parser: Parser, *, of: str, rating: bool = False, title: bool = False) -> None:
+    """Where the columns of input tables are.
+
+    of: the tables that are meant, for the help.
+    """
+    group = parser.add_argument_group(
+        f"columns of {of}", "Found by their usual names (user, userId, item, movieId, rating, ...)\nunless named."
+    )
+    group.add_argument("--user-col", metavar="NAME", help="the user's id")
+    group.add_argument("--item-col", metavar="NAME", help="the item's id")
+    if rating:
+        group.add_argument("--rating-col", metavar="NAME", help="the rating, or a count of plays, purchases, ...")
+        group.add_argument("--timestamp-col", metavar="NAME", help="the time, for --duplicates last")
+    if title:
+        group.add_argument("--title-col", metavar="NAME", help="the item's title, in --item-names")
+    group.add_argument(
+        "--columns",
+        metavar="NAMES",
+        help="the columns of text files without a header, in order, such as user,item,rating,timestamp; - skips one",
+    )
+    group.add_argument(
+        "--delimiter", metavar="TEXT", help="between two fields, such as ';', '\\t' or '::' (default: as found)"
+    )
+
+
+def add_request_options(parser: Parser, *, purpose: str) -> None:
+    """What is to be forgotten."""
+    group = parser.add_argument_group(purpose)
+    group.add_argument(
+        "--records",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a forget-list: CSV or Parquet with a user column, an item column or both; - is standard input; "
+        "repeatable",
+    )
+    group.add_argument("--user", action="append", default=[], metavar="ID", help="everything of this user; repeatable")
+    group.add_argument("--item", action="append", default=[], metavar="ID", help="everything of this item; repeatable")
+
+
+def add_data_option(group: argparse._ArgumentGroup, model: str = "MODEL") -> None:
+    """The data of a model that does not carry it."""
+    group.add_argument(
+        "--data",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help=f"the data that {model} was trained on, if it was saved with --no-interactions; repeatable",
+    )
+    group.add_argument("--duplicates", choices=DUPLICATES, help="as given in training, for --data")
+
+
+def columns_of(arguments: argparse.Namespace) -> ColumnOptions:
+    """The column options, as the readers want them."""
+    from forgetcli.tables import ColumnOptions
+
+    names = arguments.columns
+    return ColumnOptions(
+        user=arguments.user_col,
+        item=arguments.item_col,
+        rating=getattr(arguments, "rating_col", None),
+        timestamp=getattr(arguments, "timestamp_col", None),
+        title=getattr(arguments, "title_col", None),
+        columns=None if names is None else tuple(names.split(",")),
+        delimiter=arguments.delimiter,
+    )
+
+
+def request_of(arguments: argparse.Namespace) -> ForgetRequest:
+    """What the forget-lists and the options ask for together."""
+    from forgetcli.records import ForgetRequest
+    from forgetcli.tables import read_records
+
+    named = ForgetRequest.of(users=arguments.user, items=arguments.item)
+    if not arguments.records:
+        return named
+    return read_records(arguments.records, columns_of(arguments)) | named
+
+
+def data_of(arguments: argparse.Namespace, model: Model | None = None) -> Interactions | None:
+    """The interactions that --data names, or None without it.
+
+    model: the one that they are for. Raises UsageError when it has its own.
+    """
+    from forgetcli.tables import read_interactions
+
+    if not arguments.data:
+        return None
+    if model is not None and model.interactions is not None:
+        raise UsageError("--data is for a model without its interactions, and this one has them")
+    read = read_interactions(
+        arguments.data, columns_of(arguments), duplicates=arguments.duplicates, threads=arguments.threads
+    )
+    return read.interactions

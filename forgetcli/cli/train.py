@@ -1,0 +1,232 @@
+"""`forget train`: a model from interactions."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, get_args
+
+from forgetcli.cli.options import BAD_ROWS, DUPLICATES, add_column_options, add_output_options, columns_of
+from forgetcli.cli.parser import Parser, number, positive_count, whole_number
+from forgetcli.cli.session import Session
+from forgetcli.cli.targets import require_output_is_no_input
+from forgetcli.config import Dtype, Objective, RegScaling, TrainConfig
+from forgetcli.errors import UsageError
+
+if TYPE_CHECKING:
+    from forgetcli.als import Evaluate
+    from forgetcli.interactions import Heldout, Interactions
+    from forgetcli.tables import ReadResult
+
+SYNOPSIS = "DATA... [-o MODEL] [options]"
+
+DETAILS = """
+Trains a model on interactions and writes it to a file.
+
+DATA are Parquet files, directories of them, CSV or TSV files (also .gz, .zst,
+.bz2), or - for standard input; together they are one table with a user and an
+item a row. With a rating column the model is explicit and predicts ratings;
+without one it is implicit and ranks what was not seen yet. Every option has a
+good default. The same data and options give the same bytes, whatever the order
+of the rows and the number of processors.
+"""
+
+EXAMPLES = """
+forget train ratings.parquet
+forget train ml-100k/u.data --columns user,item,rating,timestamp
+forget train ml-1m/ratings.dat --columns user,item,rating,timestamp \\
+    --delimiter ::
+forget train plays.csv --objective implicit --rating-col plays --alpha 40 \\
+    --factors 128 --holdout 0.1 -o plays.npz
+zcat logs/*.csv.gz | forget train - --json > training.json
+"""
+
+DEFAULTS = {objective: TrainConfig.for_objective(objective) for objective in ("explicit", "implicit")}
+CONFIG_OPTIONS = (
+    "factors", "sweeps", "reg", "reg_scaling", "biases", "alpha", "unobserved_weight", "seed", "dtype", "tol"
+)  # fmt: skip
+
+
+def add_arguments(parser: Parser) -> None:
+    """The command's own arguments, and the shared ones."""
+    files = parser.add_argument_group("files")
+    files.add_argument("data", nargs="+", metavar="DATA", help="tables of interactions; - is standard input")
+    files.add_argument(
+        "-o", "--output", default="model.npz", metavar="MODEL", help="the file to write (default: model.npz)"
+    )
+    files.add_argument(
+        "--no-interactions",
+        action="store_true",
+        help="leave the data out of the model: a small file to serve, which needs --data to forget",
+    )
+    _add_model_options(parser)
+    _add_validation_options(parser)
+    rows = parser.add_argument_group("rows")
+    rows.add_argument(
+        "--duplicates",
+        choices=DUPLICATES,
+        help="what becomes of several rows of one pair (default: last, by time where there is a time column)",
+    )
+    rows.add_argument(
+        "--bad-rows", choices=BAD_ROWS, default="stop", help="at a row that cannot be used (default: stop)"
+    )
+    add_column_options(parser, of="DATA and --validation", rating=True)
+    add_output_options(parser)
+
+
+def _add_model_options(parser: Parser) -> None:
+    explicit, implicit = DEFAULTS["explicit"], DEFAULTS["implicit"]
+    group = parser.add_argument_group("the model")
+    group.add_argument(
+        "--objective", choices=get_args(Objective), help="(default: explicit with a rating column, else implicit)"
+    )
+    group.add_argument("--factors", type=positive_count, metavar="K", help=f"the rank (default: {explicit.factors})")
+    group.add_argument(
+        "--sweeps", type=positive_count, metavar="N", help=f"over users and items (default: {explicit.sweeps})"
+    )
+    group.add_argument(
+        "--reg",
+        type=number,
+        metavar="LAMBDA",
+        help=f"regularisation (default: {explicit.reg:g}; implicit: {implicit.reg:g})",
+    )
+    group.add_argument(
+        "--reg-scaling",
+        choices=get_args(RegScaling),
+        help="times each row's number of interactions, or not "
+        f"(default: {explicit.reg_scaling}; implicit: {implicit.reg_scaling})",
+    )
+    group.add_argument(
+        "--biases",
+        action=argparse.BooleanOptionalAction,
+        help="learn a bias for each user and item (default: yes; explicit only)",
+    )
+    group.add_argument(
+        "--alpha",
+        type=number,
+        metavar="A",
+        help=f"confidence is 1 + A times the value (default: {implicit.alpha:g}; implicit only)",
+    )
+    group.add_argument(
+        "--unobserved-weight",
+        type=number,
+        metavar="W",
+        help=f"of pairs not observed (default: {implicit.unobserved_weight:g}; implicit only)",
+    )
+    group.add_argument("--seed", type=whole_number, metavar="S", help="of the starting factors (default: 0)")
+    group.add_argument("--dtype", choices=get_args(Dtype), help="of factors and arithmetic (default: float32)")
+
+
+def _add_validation_options(parser: Parser) -> None:
+    group = parser.add_argument_group(
+        "validation", "After each sweep: RMSE and MAE, or NDCG@10 and recall@20 of an implicit model."
+    )
+    held_out = group.add_mutually_exclusive_group()
+    held_out.add_argument("--validation", metavar="FILE", help="interactions to measure the model on")
+    held_out.add_argument(
+        "--holdout", type=number, metavar="FRACTION", help="keep so much of DATA from training to measure on it"
+    )
+    group.add_argument(
+        "--tol", type=number, metavar="T", help="stop when a sweep lowers the objective by a smaller fraction"
+    )
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Reads, trains, saves."""
+    from forgetcli import als, checkpoint, files
+    from forgetcli.report import documents, summaries
+
+    session = Session(arguments)
+    output: str = arguments.output
+    _config(arguments, arguments.objective or "explicit")  # a mistake is told before the reading, not after
+    require_output_is_no_input(output, [*arguments.data, arguments.validation])
+    files.check_writable(output)
+    with session.stage("reading", f"reading {' '.join(arguments.data)}"):
+        read = _read(arguments, on_encoding=lambda: session.turn_to("encoding"))
+        session.turn_to("reading")
+        interactions, held_out = _held_out(arguments, read)
+    config = _config(arguments, arguments.objective or ("explicit" if read.has_ratings else "implicit"))
+    _require_options_of(config.objective, arguments)
+    if config.objective == "explicit" and _has_one_value(interactions):
+        session.warn("all ratings are equal, so there is nothing to predict; --objective implicit suits such data")
+    session.say(summaries.read_summary(read, held_out))
+    with session.stage("sweeping", "training"):
+        model = als.train(
+            interactions,
+            config,
+            evaluate=_evaluate(config, interactions, held_out, arguments.threads),
+            threads=arguments.threads,
+            on_progress=session.on_sweep,
+        )
+    with session.stage("writing", f"writing {output}"):
+        checkpoint.save(model, output, interactions=not arguments.no_interactions)
+    session.say(summaries.train_summary(model, session.seconds["sweeping"]))
+    session.say(summaries.saved_summary(output, os.path.getsize(output)))
+    session.finish(
+        {
+            "input": documents.input_members(read, 0 if held_out is None else len(held_out)),
+            "model": documents.model_members(output, model),
+            "sweeps": session.sweeps,
+        }
+    )
+
+
+def _has_one_value(interactions: Interactions) -> bool:
+    """Whether all values are the same: they say who had what, and not how it was liked."""
+    values = interactions.by_user.values
+    return len(values) > 0 and bool(values.min() == values.max())
+
+
+def _config(arguments: argparse.Namespace, objective: Objective) -> TrainConfig:
+    given: dict[str, Any] = {name: getattr(arguments, name) for name in CONFIG_OPTIONS}
+    return TrainConfig.for_objective(objective, **given)
+
+
+def _require_options_of(objective: Objective, arguments: argparse.Namespace) -> None:
+    """That no option is given that the objective would ignore."""
+    for name in ("alpha", "unobserved_weight") if objective == "explicit" else ():
+        if getattr(arguments, name) is not None:
+            raise UsageError(f"--{name.replace('_', '-')} belongs to implicit models", hint="add --objective implicit")
+
+
+def _read(arguments: argparse.Namespace, on_encoding: Callable[[], None]) -> ReadResult:
+    from forgetcli.tables import read_interactions
+
+    return read_interactions(
+        arguments.data,
+        columns_of(arguments),
+        duplicates=arguments.duplicates,
+        bad_rows=arguments.bad_rows,
+        threads=arguments.threads,
+        on_encoding=on_encoding,
+    )
+
+
+def _held_out(arguments: argparse.Namespace, read: ReadResult) -> tuple[Interactions, Heldout | None]:
+    from forgetcli.interactions import split_holdout
+    from forgetcli.tables import read_heldout
+
+    interactions = read.interactions
+    if arguments.holdout is not None:
+        return split_holdout(interactions, arguments.holdout, arguments.seed or 0)
+    if arguments.validation is None:
+        return interactions, None
+    return interactions, read_heldout(
+        arguments.validation,
+        interactions.users,
+        interactions.items,
+        columns_of(arguments),
+        bad_rows=arguments.bad_rows,
+        threads=arguments.threads,
+    )
+
+
+def _evaluate(
+    config: TrainConfig, interactions: Interactions, held_out: Heldout | None, threads: int
+) -> Evaluate | None:
+    if held_out is None:
+        return None
+    from forgetcli.evaluate import evaluator
+
+    return evaluator(config, interactions, held_out, threads=threads)

@@ -1,0 +1,164 @@
+"""Results as JSON objects. Their members are a contract: `SCHEMA_VERSION` rises when one changes its meaning."""
+
+from __future__ import annotations
+
+import json
+import math
+import resource
+import sys
+from typing import TYPE_CHECKING, Any
+
+from forgetcli import __version__
+
+if TYPE_CHECKING:
+    from forgetcli.checkpoint import ModelInfo
+    from forgetcli.ids import Vocabulary
+    from forgetcli.model import Model
+    from forgetcli.recommending import Recommendations
+    from forgetcli.records import RequestCounts
+    from forgetcli.tables import ItemNames, ReadResult
+    from forgetcli.unlearn import ForgetResult, Standing
+
+SCHEMA_VERSION = 1
+
+Document = dict[str, Any]
+
+
+def envelope(command: str, document: Document, seconds: dict[str, float]) -> Document:
+    """A command's object, with what those of all commands have.
+
+    seconds: by stage.
+    """
+    return {
+        "command": command,
+        "schema_version": SCHEMA_VERSION,
+        "forgetcli_version": __version__,
+        **document,
+        "seconds": {stage: round(taken, 6) for stage, taken in seconds.items()},
+        "peak_memory_bytes": _peak_memory(),
+    }
+
+
+def to_json(document: Document) -> str:
+    """One line of ASCII. A figure that is not finite, which JSON does not have, is null."""
+    return json.dumps(_finite(document), allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def model_members(path: str | None, model: Model) -> Document:
+    """What a command tells of the model it made.
+
+    path: of its file, or None when it was not written.
+    """
+    return {
+        "path": path,
+        "users": len(model.users),
+        "items": len(model.items),
+        "interactions": None if model.interactions is None else len(model.interactions),
+        "config": model.config.to_dict(),
+    }
+
+
+def input_members(read: ReadResult, held_out: int) -> Document:
+    """What was read to train on."""
+    return {
+        "files": read.files,
+        "rows": read.rows,
+        "dropped_rows": read.dropped_rows,
+        "duplicates": read.duplicates,
+        "has_ratings": read.has_ratings,
+        "held_out": held_out,
+    }
+
+
+def request_members(counts: RequestCounts) -> Document:
+    """What was asked for, and how much of it is not there."""
+    return {
+        "pairs": counts.pairs,
+        "users": counts.users,
+        "items": counts.items,
+        "unknown_pairs": counts.unknown_pairs,
+        "unknown_users": counts.unknown_users,
+        "unknown_items": counts.unknown_items,
+    }
+
+
+def removed_members(counts: RequestCounts, erased_users: int, erased_items: int) -> Document:
+    """What goes: interactions, and the users and items that have nothing left."""
+    return {"interactions": counts.interactions, "users": erased_users, "items": erased_items}
+
+
+def forget_members(result: ForgetResult) -> Document:
+    """What was forgotten, how, and what it reached."""
+    return {
+        "request": request_members(result.counts),
+        "forgotten": removed_members(result.counts, result.erased_users, result.erased_items),
+        "method": result.method,
+        "path": result.path,
+        "vectors": result.vectors,
+        "before": _standing(result.before),
+        "after": _standing(result.after),
+    }
+
+
+def info_document(path: str, info: ModelInfo) -> Document:
+    """What a model file says of itself."""
+    return {
+        "path": path,
+        "format_version": info.format_version,
+        "bytes": info.file_size,
+        "users": info.n_users,
+        "items": info.n_items,
+        "interactions": info.n_interactions,
+        "user_ids": info.user_id_kind,
+        "item_ids": info.item_id_kind,
+        "config": info.config.to_dict(),
+        "history": [
+            {"kind": entry.kind, "objective": entry.objective, "metrics": entry.metrics} for entry in info.history
+        ],
+    }
+
+
+def recommendation_members(model: Model, names: ItemNames | None, found: Recommendations) -> list[Document]:
+    """One object a user, with items best first."""
+    return [
+        {
+            "user": _typed_id(model.users, user),
+            "items": [
+                _recommended(model.items, names, item, score)
+                for item, score in zip(items, scores, strict=True)
+                if item >= 0
+            ],
+        }
+        for user, items, scores in zip(found.users.tolist(), found.items.tolist(), found.scores.tolist(), strict=True)
+    ]
+
+
+def _recommended(items: Vocabulary, names: ItemNames | None, item: int, score: float) -> Document:
+    title = {} if names is None else {"title": names.title(items.label(item))}
+    return {"item": _typed_id(items, item), **title, "score": score}
+
+
+def _typed_id(vocabulary: Vocabulary, row: int) -> int | str:
+    """An id as the training data typed it."""
+    label = vocabulary.label(row)
+    return label if vocabulary.is_text else int(label)
+
+
+def _standing(standing: Standing | None) -> Document | None:
+    if standing is None:
+        return None
+    return {"objective": standing.objective, "relative_gradient": standing.relative_gradient}
+
+
+def _peak_memory() -> int:
+    """The most memory that the process has held at once; macOS counts in bytes, others in units of 1024."""
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024

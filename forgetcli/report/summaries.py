@@ -1,0 +1,158 @@
+"""What commands say of their results, as plain text."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from forgetcli.printable import printable
+from forgetcli.report.text import count, duration, figure, metrics, size, sparkline, summary
+
+if TYPE_CHECKING:
+    from forgetcli.checkpoint import ModelInfo
+    from forgetcli.config import TrainConfig
+    from forgetcli.interactions import Heldout
+    from forgetcli.model import HistoryEntry, Model
+    from forgetcli.records import RequestCounts, Resolution
+    from forgetcli.tables import ReadResult
+    from forgetcli.unlearn import ForgetResult, Standing
+
+
+def read_summary(read: ReadResult, held_out: Heldout | None) -> str:
+    """What training data there is."""
+    data = read.interactions
+    what = "rating" if read.has_ratings else "interaction"
+    parts = [f"{count(len(data), what)} of {count(data.n_items, 'item')} by {count(data.n_users, 'user')}"]
+    if read.duplicates:
+        parts.append(f"{count(read.duplicates, 'duplicate')} merged")
+    if read.dropped_rows:
+        parts.append(f"{count(read.dropped_rows, 'unusable row')} dropped")
+    rows = [("Read", ", ".join(parts))]
+    if held_out is not None:
+        unknown = f"; {held_out.left_out:,} more have an unknown user or item" if held_out.left_out else ""
+        rows.append(("Held out", f"{count(len(held_out), what)}{unknown}"))
+    return summary(rows)
+
+
+def train_summary(model: Model, seconds: float) -> str:
+    """What training came to."""
+    config, history = model.config, model.history
+    course = _course(history)
+    rows = [
+        (
+            "Trained",
+            f"{_objective(config)}, {count(config.factors, 'factor')}, {count(len(history), 'sweep')} "
+            f"in {duration(seconds)}; objective {course}",
+        )
+    ]
+    if history[-1].metrics:
+        rows.append(("Validated", metrics(history[-1].metrics)))
+    return summary(rows)
+
+
+def forget_summary(result: ForgetResult, seconds: float) -> str:
+    """What was asked, found, erased, and what that reached."""
+    counts = result.counts
+    rows = [("Asked for", _listed((counts.pairs, "pair"), (counts.users, "whole user"), (counts.items, "whole item")))]
+    if result.method is None or result.before is None or result.after is None:
+        return summary([*rows, ("Found", "nothing of that: there is nothing to forget, and the model stays as it is")])
+    rows.append(("Found", count(counts.interactions, "interaction")))
+    if result.erased_users or result.erased_items:
+        erased = _listed((result.erased_users, "user"), (result.erased_items, "item"))
+        rows.append(("Erased", f"{erased} with nothing left"))
+    rows.append(("Forgotten", f"by {_means(result)} in {duration(seconds)}; {_standings(result.before, result.after)}"))
+    return summary(rows)
+
+
+def retrain_summary(model: Model, resolution: Resolution, seconds: float) -> str:
+    """What was left out, and what training without it came to."""
+    left_out = count(resolution.counts.interactions, "interaction")
+    if resolution.erased_users or resolution.erased_items:
+        erased = _listed((resolution.erased_users, "user"), (resolution.erased_items, "item"))
+        left_out += f", and {erased} with nothing left"
+    return f"{summary([('Left out', left_out)])}\n{train_summary(model, seconds)}"
+
+
+def unknown_text(counts: RequestCounts) -> str:
+    """What of a request is not there; empty where everything is."""
+    return _listed(
+        (counts.unknown_pairs, "pair"), (counts.unknown_users, "user"), (counts.unknown_items, "item"), nothing=""
+    )
+
+
+def saved_summary(path: str, n_bytes: int) -> str:
+    """Where the model is now."""
+    return summary([("Saved", f"{printable(path)}, {size(n_bytes)}")])
+
+
+def info_text(path: str, info: ModelInfo) -> str:
+    """What a model file is, in a dozen lines."""
+    config = info.config
+    scaled = " times each row's interactions" if config.reg_scaling == "count" else ""
+    rows = [
+        ("file", f"{printable(path)}, {size(info.file_size)}"),
+        ("objective", _objective(config)),
+        ("factors", f"{config.factors}, {config.dtype}"),
+        ("lambda", f"{config.reg:g}{scaled}"),
+    ]
+    if config.objective == "implicit":
+        rows.append(("weights", f"1 + {config.alpha:g} value; {config.unobserved_weight:g} where not observed"))
+    rows += [
+        ("users", f"{info.n_users:,} ({info.user_id_kind} ids)"),
+        ("items", f"{info.n_items:,} ({info.item_id_kind} ids)"),
+        ("data", _data(info)),
+        ("seed", str(config.seed)),
+        ("history", _history(info.history)),
+    ]
+    return summary(rows)
+
+
+def _objective(config: TrainConfig) -> str:
+    if config.objective == "implicit":
+        return "implicit"
+    return "explicit with biases" if config.biases else "explicit without biases"
+
+
+def _data(info: ModelInfo) -> str:
+    if info.n_interactions is None:
+        return "none: saved without its interactions"
+    density = 100 * info.n_interactions / (info.n_users * info.n_items)
+    return (
+        f"{count(info.n_interactions, 'interaction')}, {info.n_interactions / info.n_users:.3g} a user, "
+        f"{info.n_interactions / info.n_items:.3g} an item, {density:.2g} % of all pairs"
+    )
+
+
+def _history(history: tuple[HistoryEntry, ...]) -> str:
+    steps = [count(sum(entry.kind == kind for entry in history), kind) for kind in sorted({e.kind for e in history})]
+    if not steps:
+        return "none"
+    known = [entry.objective for entry in history if entry.objective is not None]
+    line = f"{', '.join(steps)}; objective {_course(history)} {sparkline(known)}" if known else ", ".join(steps)
+    return f"{line.strip()}; {metrics(history[-1].metrics)}" if history[-1].metrics else line.strip()
+
+
+def _course(history: tuple[HistoryEntry, ...]) -> str:
+    known = [entry.objective for entry in history if entry.objective is not None]
+    return figure(known[-1]) if len(known) == 1 else f"{figure(known[0])} → {figure(known[-1])}"
+
+
+def _means(result: ForgetResult) -> str:
+    sweeps = count(result.sweeps, "sweep")
+    if result.path == "fallback":
+        return f"{sweeps}, since the response step raised the objective or was not finite,"
+    if result.method == "response":
+        end = f" and {sweeps}" if result.sweeps else ""
+        return f"a response step of {count(result.vectors, 'Krylov vector')}{end}"
+    return sweeps
+
+
+def _standings(before: Standing, after: Standing) -> str:
+    return (
+        f"on what remains, objective {figure(before.objective)} → {figure(after.objective)}, "
+        f"relative gradient {figure(before.relative_gradient)} → {figure(after.relative_gradient)}"
+    )
+
+
+def _listed(*things: tuple[int, str], nothing: str = "nothing") -> str:
+    some = [count(number, name) for number, name in things if number]
+    return ", ".join(some) or nothing

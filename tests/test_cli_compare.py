@@ -1,0 +1,72 @@
+"""`forget compare` as a process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from forgetcli.cli import compare as compare_command
+from tests.program import LONGEST_LINE, check_error, forget, forget_well, longest_line
+
+ASKED = ("--records", "deletions.csv", "--original", "model.npz")
+
+
+@pytest.fixture(scope="module")
+def compared(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`trained`, with a model that has forgotten in forgotten.npz."""
+    forget_well("forget", "model.npz", "--records", "deletions.csv", "-o", "forgotten.npz", cwd=trained)
+    return trained
+
+
+def test_compare_shows_the_retrains_distance_beside_the_models(compared: Path) -> None:
+    run = forget_well("compare", "forgotten.npz", "r1.npz", "r2.npz", *ASKED, cwd=compared)
+    assert run.err == ""
+    assert longest_line(run.out) <= LONGEST_LINE
+    for part in (
+        "memory of 48 pairs",
+        "48 forgotten pairs",
+        "retrain –",
+        "original –",
+        "carries none of the records",
+        "objective",
+    ):
+        assert part in run.out
+
+
+def test_compare_json_holds_every_figure_that_a_limit_can_be_set_on(compared: Path) -> None:
+    run = forget_well("compare", "forgotten.npz", "r1.npz", "r2.npz", *ASKED, "--json", cwd=compared)
+    document = run.document
+    assert document["still_held"] == 0
+    assert set(document["figures"]) >= {"still-held", "objective-gap", "prediction-rms", "overlap-loss", "memory"}
+    assert all(name in compare_command.FIGURES for name in document["figures"])
+    assert compare_command.DEFAULT_FIGURE in document["figures"]
+
+
+def test_a_limit_that_is_kept_is_success_and_one_that_is_not_is_exit_code_1(compared: Path) -> None:
+    ask = ("compare", "forgotten.npz", "r1.npz", "r2.npz", *ASKED)
+    kept = forget_well(*ask, "--fail-above", "1000", "--fail-above", "still-held=0", "--json", cwd=compared)
+    assert kept.document["exceeded"] == []
+    broken = forget(*ask, "--fail-above", "objective-gap=-1", "--json", cwd=compared)
+    assert broken.code == 1
+    assert broken.document["exceeded"] == ["objective-gap"]
+    assert broken.err.startswith("forget: error: the check does not hold: objective-gap is ")
+
+
+def test_an_original_passed_off_as_unlearned_fails_the_check(compared: Path) -> None:
+    run = forget(
+        "compare", "model.npz", "r1.npz", "r2.npz", "--records", "deletions.csv", "--fail-above", "still-held=0",
+        cwd=compared,
+    )  # fmt: skip
+    assert run.code == 1
+    assert "carries 944 of the records" in " ".join(run.out.split())
+
+
+def test_one_retrain_cannot_hold_a_ratio_to_retrains(compared: Path) -> None:
+    run = forget("compare", "forgotten.npz", "r1.npz", *ASKED, "--fail-above", "prediction-rms=2", cwd=compared)
+    check_error(run, 2, "no figure prediction-rms", "two retrains")
+
+
+def test_compare_on_held_out_data_adds_the_accuracy(compared: Path) -> None:
+    run = forget_well("compare", "forgotten.npz", "r1.npz", "--test", "ratings.parquet", cwd=compared)
+    assert "RMSE held out, everyone" in run.out

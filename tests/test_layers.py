@@ -1,0 +1,100 @@
+"""Imports point one way: each module knows only those named beside it, all of which stand above it in the table."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import forgetcli
+
+PACKAGE = Path(forgetcli.__file__).parent
+
+ALLOWED = {
+    "errors": "",
+    "printable": "",
+    "_native": "",
+    "config": "errors",
+    "seeding": "",
+    "ids": "_native errors",
+    "csr": "_native",
+    "interactions": "_native csr errors ids",
+    "records": "errors ids interactions",
+    "files": "errors",
+    "stored_zip": "errors",
+    "npz": "errors files stored_zip",
+    "tables": "errors files ids interactions printable records",
+    "model": "config interactions",
+    "objective": "config interactions",
+    "layout": "config errors model npz",
+    "checkpoint": "config errors files interactions layout model npz",
+    "als": "_native config errors interactions model objective seeding",
+    "krylov": "model",
+    "linearised": "_native als csr interactions model objective",
+    "response": "_native als interactions krylov linearised model objective",
+    "unlearn": "als errors interactions model objective records response",
+    "recommending": "_native csr errors model",
+    "evaluate": "config errors interactions model recommending",
+    "common": "csr errors ids interactions model records",
+    "differences": "model",
+    "comparison": "",
+    "comparing": "als common comparison differences errors evaluate interactions model objective recommending records",
+    "membership": "common model",
+    "verdict": "comparison",
+    "audit": "common comparison errors interactions membership model records verdict",
+    "report": "als checkpoint comparison config ids interactions model printable recommending records tables unlearn"
+    " verdict",
+}
+"""By module or package. `cli`, which may import everything, and the package's entrance, which lists everything, are
+left out."""
+
+SPECIALISTS = {"pyarrow": "tables", "rich": "report", "argparse": "cli"}
+"""Libraries that one package alone knows."""
+
+
+def modules() -> Iterator[tuple[str, ast.Module]]:
+    """The top-level name and the syntax tree of every module."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        yield path.relative_to(PACKAGE).with_suffix("").parts[0], ast.parse(path.read_text(encoding="utf-8"))
+
+
+def imported_names(tree: ast.Module) -> set[str]:
+    """Every module that is imported anywhere in the tree, also for types only or inside a function."""
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative imports hide where a module stands"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def own_imports(tree: ast.Module) -> set[str]:
+    """The modules and packages of forgetcli that the tree imports."""
+    parts = [name.split(".") for name in imported_names(tree)]
+    return {part[1] for part in parts if part[0] == "forgetcli" and part[1] != "__version__"}
+
+
+def test_the_table_names_exactly_the_modules_that_exist() -> None:
+    assert {name for name, _ in modules()} - {"__init__", "__main__", "cli"} == set(ALLOWED)
+
+
+def test_the_table_points_upwards_only() -> None:
+    order = list(ALLOWED)
+    for name, allowed in ALLOWED.items():
+        assert all(order.index(other) < order.index(name) for other in allowed.split()), name
+
+
+@pytest.mark.parametrize("name", ALLOWED)
+def test_a_module_imports_only_what_the_table_allows(name: str) -> None:
+    found = {other for module, tree in modules() if module == name for other in own_imports(tree)}
+    assert found - {name} == set(ALLOWED[name].split())
+
+
+@pytest.mark.parametrize("library", SPECIALISTS)
+def test_one_package_alone_knows_a_library(library: str) -> None:
+    users = {name for name, tree in modules() if any(each.split(".")[0] == library for each in imported_names(tree))}
+    assert users == {SPECIALISTS[library]}
