@@ -38,15 +38,12 @@ from forgetcli.interactions import Heldout, Interactions
 from forgetcli.model import Factors, Model
 from forgetcli.objective import Objective
 from forgetcli.records import ForgetRequest
+from forgetcli.response import HEAVY_LOSS
 from forgetcli.unlearn import ForgetResult
 
 WARM_SWEEPS = (1, 2, 3, 5, 8, 12, 15)
 RESPONSE_ROUNDS = 3
 """The response step is timed so often, between the retrains, and the median counts."""
-
-VECTOR_COST = 0.4
-"""Of a sweep. A Krylov vector takes a pass over the data a side, as a sweep does, at about 8k operations an entry in
-place of k²; memory bound, that is about so much at k = 32."""
 
 AGREEMENT = 1e-6
 """How near the figure must be to the formula's own: both sum some 10⁵ products in float64."""
@@ -95,7 +92,7 @@ def measure(
         },
         response=Run(
             memories[-1],
-            counted_sweeps(result, original, request) / sweeps,
+            counted_sweeps(result, original.interactions, request, original.config.factors) / sweeps,
             statistics.median(responses) / retrain_time,
         ),
         path=str(result.path),
@@ -164,7 +161,9 @@ def by_the_formula(
     unlearned: Model, retrained: Sequence[Model], original: Model, pairs: ForgottenPairs, explicit: bool
 ) -> tuple[float, float, float]:
     """Memory, and the retrains' mean and deviation, from ids and factors alone."""
-    released, before, *others = (predictions(each, pairs.users, pairs.items) for each in (unlearned, original, *retrained))
+    released, before, *others = (
+        predictions(each, pairs.users, pairs.items) for each in (unlearned, original, *retrained)
+    )
     known = np.isfinite([released, before, *others]).all(axis=0)
     assert pairs.values is not None
     value = (pairs.values.astype(np.float64) if explicit else np.ones(len(pairs)))[known]
@@ -198,20 +197,24 @@ def require_agreement(ours: Sequence[float], theirs: Sequence[float]) -> None:
         raise SystemExit(f"the memory that was measured is not that of the formula: {ours} and {theirs}")
 
 
-def counted_sweeps(result: ForgetResult, original: Model, request: ForgetRequest) -> float:
-    """The response step's cost in sweeps.
+def counted_sweeps(result: ForgetResult, data: Interactions, request: ForgetRequest, rank: int) -> float:
+    """The response step's arithmetic, in that of a sweep.
 
-    All systems are formed once and the touched users' solved on the data before; the linear path solves those twice
-    more.
+    It forms every row's system once, with the gradients' help, and solves those of the touched users, also on the data
+    before; where items lose much, the users follow them. Each vector takes a coupling product and the kept factors of
+    both sides. At the end and at the beginning stands the gradient, which says what was reached.
     """
-    data = original.interactions
-    assert data is not None
-    touched = np.unique(data.by_user.rows_of(request.resolve(data).removal.entries))
-    part = float(data.by_user.row_counts()[touched].sum()) / len(data) / 2
-    if result.path == "fallback":
-        return unlearn.STEP_COST + result.sweeps
-    solved = 3 if result.path == "linear" else 1
-    return 1 + solved * part + VECTOR_COST * result.vectors + result.sweeps
+    view, entries = data.by_user, request.resolve(data).removal.entries
+    n_rows, n_entries = data.n_users + data.n_items, len(data)
+    solving = 2 * n_entries * (rank**2 + 4 * rank) + n_rows * (rank**3 / 3 + 2 * rank**2)
+    vector = 2 * n_entries * 8 * rank + n_rows * 2 * rank**2
+    gradient = 2 * n_entries * 4 * rank
+    touched = float(view.row_counts()[np.unique(view.rows_of(entries))].sum()) / n_entries
+    lost = np.bincount(view.indices[entries], minlength=data.n_items)
+    heavy = result.path == "exact" and bool(np.any((lost > HEAVY_LOSS * data.item_counts) & (lost < data.item_counts)))
+    touched_solves = 3 if result.path == "linear" else 1
+    formed = 1 + touched_solves * touched / 2 + heavy / 2
+    return formed + result.sweeps + (result.vectors * vector + 2.5 * gradient) / solving
 
 
 def metric_of(setting: Setting) -> str:
@@ -245,11 +248,9 @@ def measure_all(options: argparse.Namespace, results: Path | None) -> list[Cell]
         say(f"{setting.title}: {describe(data)}; trained in {seconds:.1f} s")
         for name in wanted:
             request = request_for(name, data)
-            cell, seconds = clocked(
-                measure, setting, name, original, test, request, options.retrains, options.threads
-            )
+            cell, seconds = clocked(measure, setting, name, original, test, request, options.retrains, options.threads)
             cells[setting.title, name] = cell
-            say(f"  {name}: {cell.response.memory:.4f}, retrains {cell.mean:.4f} ± {cell.deviation:.4f}; {seconds:.0f} s")
+            say(f"  {name}: {cell.response.memory:.4f} beside {cell.mean:.4f} ± {cell.deviation:.4f}; {seconds:.0f} s")
             if results is not None:
                 with results.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(dataclasses.asdict(cell)) + "\n")

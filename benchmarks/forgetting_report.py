@@ -98,7 +98,8 @@ def summary(cells: Sequence[Cell]) -> str:
     numbers = list(cells[0].warm)
     chance = outside_by_chance(min(cell.retrains for cell in cells))
     rows = [
-        (f"{number} warm sweep{'s' * (number > 1)}", [(cell, cell.warm[number]) for cell in cells]) for number in numbers
+        (f"{number} warm sweep{'s' * (number > 1)}", [(cell, cell.warm[number]) for cell in cells])
+        for number in numbers
     ]
     rows.append(("response step", [(cell, cell.response) for cell in cells]))
     head = f"| | within the band, of {len(cells)} | from the mean, median | cost, counted | cost, measured |"
@@ -109,7 +110,7 @@ def summary(cells: Sequence[Cell]) -> str:
         for name, runs in rows
     ]
     note = (
-        f"Costs in retrains: median (lowest to highest). Of models that never saw the records, {100 * chance:.0f} % lie "
+        f"Costs in retrains: median (lowest to highest). Of models that never saw the records {100 * chance:.0f} % lie "
         "outside the band by chance: it is that of few retrains."
     )
     return "\n".join([head, "|---|--:|--:|--:|--:|", *body, "", note])
@@ -267,5 +268,3 @@ def _describe(path: Path) -> None:
         f'{head}{tag}role="img" aria-labelledby="title" {opening}{close}\n <title id="title">{title}</title>{lines}\n',
         encoding="utf-8",
     )
-
-
