@@ -390,7 +390,7 @@ def _keeps(trained: _Trained, options: Options) -> bool:
     """Whether the Cholesky factors, about d²/2 numbers a row, are within the memory allowed for them."""
     d = trained.items.factors.shape[1] + trained.objective.biases
     numbers = (trained.left.n_items + trained.left.n_users) * d * (d + 16) // 2
-    return numbers * int(trained.items.factors.dtype.itemsize) <= options.kept_bytes
+    return bool(numbers * trained.items.factors.dtype.itemsize <= options.kept_bytes)
 
 
 def _take(side: SideFactors, rows: NDArray[np.int64]) -> SideFactors:

@@ -28,7 +28,7 @@ DELETIONS = ("--records", "deletions.csv")
 
 
 def test_forget_replaces_the_model_and_says_what_it_did(work: Path) -> None:
-    run = forget_well("forget", "model.npz", *DELETIONS, cwd=work)
+    run = forget_well("forget", "model.npz", *DELETIONS, "--method", "response", cwd=work)
     assert run.out == ""
     assert longest_line(run.err) <= LONGEST_LINE
     flat = " ".join(run.err.split())
@@ -84,7 +84,7 @@ def test_records_come_from_files_options_and_standard_input_alike(work: Path) ->
 
 
 def test_forget_json_is_one_object_with_what_it_reached(work: Path) -> None:
-    document = forget_well("forget", "model.npz", *DELETIONS, "--json", cwd=work).document
+    document = forget_well("forget", "model.npz", *DELETIONS, "--method", "response", "--json", cwd=work).document
     assert document["request"] == {
         "pairs": 48, "users": 1, "items": 1, "unknown_pairs": 0, "unknown_users": 0, "unknown_items": 0
     }  # fmt: skip
@@ -93,6 +93,14 @@ def test_forget_json_is_one_object_with_what_it_reached(work: Path) -> None:
     assert document["after"]["relative_gradient"] < document["before"]["relative_gradient"]
     assert document["vectors"] > 0
     assert document["model"]["path"] == "model.npz"
+
+
+def test_where_a_retrain_costs_no_more_it_is_done_and_said(work: Path) -> None:
+    run = forget_well("forget", "model.npz", *DELETIONS, "--json", cwd=work)
+    assert run.document["method"] == "retrain"
+    assert "trained anew" in run.err
+    forget_well("retrain", "model.npz", *DELETIONS, "-o", "retrained.npz", cwd=work)  # forgotten already: trains again
+    assert (work / "retrained.npz").read_bytes() == (work / "model.npz").read_bytes()
 
 
 def test_forgetting_by_sweeps_reports_each_of_them(work: Path) -> None:

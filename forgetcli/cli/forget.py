@@ -54,7 +54,7 @@ psql -c "copy withdrawn to stdout csv header" | forget forget model.npz \\
 forget forget model.npz --records deletions.csv --dry-run --json
 """
 
-METHODS = ("response", "sweeps")
+METHODS = ("auto", "response", "sweeps", "retrain")
 DEFAULT_SWEEPS = 5
 ON_UNKNOWN = ("warn", "ignore", "fail")
 
@@ -71,7 +71,8 @@ def add_arguments(parser: Parser) -> None:
         "--method",
         choices=METHODS,
         default=METHODS[0],
-        help="a second-order step to the level of a retrain, or ALS sweeps over what remains (default: response)",
+        help="response: a second-order step to the level of a retrain; sweeps: ALS sweeps over what remains; "
+        "retrain: train anew; auto: response, unless a retrain costs no more (default: auto)",
     )
     how.add_argument(
         "--sweeps", type=positive_count, metavar="N", help=f"of --method sweeps (default: {DEFAULT_SWEEPS})"

@@ -140,6 +140,8 @@ def _means(result: ForgetResult) -> str:
     sweeps = count(result.sweeps, "sweep")
     if result.path == "fallback":
         return f"{sweeps}, since the response step raised the objective or was not finite,"
+    if result.method == "retrain":
+        return f"a retrain of {sweeps}, which costs no more here: the model was trained anew"
     if result.method == "response":
         end = f" and {sweeps}" if result.sweeps else ""
         return f"a response step of {count(result.vectors, 'Krylov vector')}{end}"
