@@ -40,6 +40,7 @@ from forgetcli.objective import Objective
 from forgetcli.records import ForgetRequest
 from forgetcli.response import HEAVY_LOSS
 from forgetcli.unlearn import ForgetResult
+from forgetcli.verdict import Memory
 
 WARM_SWEEPS = (1, 2, 3, 5, 8, 12, 15)
 RESPONSE_ROUNDS = 3
@@ -147,14 +148,19 @@ def remembered(
     yardstick = cut[len(unlearned) :]
     memories: list[float] = []
     for model, factors in zip(unlearned, cut, strict=False):
-        memory = residual_memory([factors, *yardstick], forgotten, values)
-        assert memory is not None
-        assert memory.retrained is not None
-        assert memory.retrained.deviation is not None
-        figures = (memory.unlearned or 0.0, memory.retrained.mean, memory.retrained.deviation)
+        figures = figures_of(residual_memory([factors, *yardstick], forgotten, values))
         require_agreement(figures, by_the_formula(model, retrained, original, pairs, explicit))
         memories.append(figures[0])
-    return memories, figures[1], figures[2], memory.left_out
+    return memories, figures[1], figures[2], forgotten.left_out
+
+
+def figures_of(memory: Memory | None) -> tuple[float, float, float]:
+    """The model's memory, and the retrains' mean and deviation; all are there in these cases."""
+    assert memory is not None
+    assert memory.unlearned is not None
+    assert memory.retrained is not None
+    assert memory.retrained.deviation is not None
+    return memory.unlearned, memory.retrained.mean, memory.retrained.deviation
 
 
 def by_the_formula(

@@ -22,7 +22,10 @@ WORST_BY = 0.005
 INK, GRID, WARM, STEP, BAND = "#7d8590", "#7d859055", "#d9822b", "#2f81f7", "#3fb95055"
 """Of a contrast of at least 3 to white paper and to a dark page alike."""
 
-HIGHEST, LOWEST = 0.4, -0.15
+NOT_PICTURED = ("2 %", "5 %")
+"""Requests between others of their kind, which the tables have."""
+
+HIGHEST, LOWEST = 0.4, -0.1
 """The picture's range of memory; what lies beyond is drawn at its edge."""
 
 
@@ -111,7 +114,7 @@ def summary(cells: Sequence[Cell]) -> str:
     ]
     note = (
         f"Costs in retrains: median (lowest to highest). Of models that never saw the records {100 * chance:.0f} % lie "
-        "outside the band by chance: it is that of few retrains."
+        "outside the band by chance,\nsince it is that of few retrains."
     )
     return "\n".join([head, "|---|--:|--:|--:|--:|", *body, "", note])
 
@@ -202,69 +205,72 @@ def draw(cells: Sequence[Cell], path: Path) -> None:
     mpl.use("svg" if path.suffix == ".svg" else "agg")
     from matplotlib import pyplot as plt
 
-    settings, requests = (list(dict.fromkeys(getattr(cell, name) for cell in cells)) for name in ("setting", "request"))
-    style = {"svg.fonttype": "none", "svg.hashsalt": "forgetting", "font.size": 8, "font.family": "sans-serif"}
+    shown = [cell for cell in cells if cell.request not in NOT_PICTURED] or list(cells)
+    settings, requests = (list(dict.fromkeys(getattr(cell, name) for cell in shown)) for name in ("setting", "request"))
+    style: dict[Any, Any] = {
+        "svg.fonttype": "none",
+        "svg.hashsalt": "forgetting",
+        "font.size": 9,
+        "font.family": "sans-serif",
+    }
     inks = ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color")
     with plt.rc_context(style | dict.fromkeys(inks, INK)):
-        size = (1.25 * len(requests) + 1.0, 1.15 * len(settings) + 0.9)
+        size = (1.4 * len(requests) + 1.0, 1.1 * len(settings) + 0.9)
         figure, grid = plt.subplots(
             len(settings), len(requests), figsize=size, sharex=True, sharey=True, squeeze=False, layout="constrained"
         )
         for axes in grid.flat:
             axes.set_visible(False)
-        for cell in cells:
+        for cell in shown:
             _draw_cell(grid[settings.index(cell.setting)][requests.index(cell.request)], cell)
         for axes, request in zip(grid[0], requests, strict=True):
-            axes.set_title(request, fontsize=8)
+            axes.set_title(request, fontsize=9)
         for axes, setting in zip(grid[:, 0], settings, strict=True):
-            axes.set_ylabel(setting.replace(", ", "\n"), fontsize=7)
-        figure.supxlabel("cost, in retrains (measured)", fontsize=8)
+            name, *options = setting.split(", ")
+            axes.set_ylabel(f"{name}\n{options[0]}\n{', '.join(options[1:])}", fontsize=7.5)
+        figure.supxlabel("cost of forgetting, in retrains", fontsize=9)
         handles, labels = grid[0][0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper center", ncols=3, frameon=False)
+        figure.legend(handles, labels, loc="outside upper center", ncols=2, frameon=False)
         figure.savefig(path, transparent=True, metadata={"Date": None} if path.suffix == ".svg" else None)
         plt.close(figure)
     if path.suffix == ".svg":
-        _describe(path)
+        _describe(path, summary(cells))
 
 
 def _draw_cell(axes: Axes, cell: Cell) -> None:
     reach = BAND_DEVIATIONS * cell.deviation
     axes.set_visible(True)
-    axes.patch.set_alpha(0)
+    axes.patch.set_visible(False)
     band = max(cell.mean - reach, LOWEST), min(cell.mean + reach, HIGHEST)
-    axes.axhspan(*band, color=BAND, linewidth=0, label="where retrains lie (mean ± 2 sd)")
-    axes.axhline(0, color=GRID, linewidth=0.6)
+    axes.axhspan(*band, color=BAND, linewidth=0, label="memory of models that never saw the records: mean ± 2 sd")
     runs = cell.warm.values()
     axes.plot(
-        [run.measured for run in runs],
+        [run.counted for run in runs],
         [_inside(run.memory) for run in runs],
-        color=WARM, marker=".", markersize=4, linewidth=1, label="1 to 15 warm sweeps",
+        color=WARM, marker=".", markersize=4, linewidth=1, label=f"{min(cell.warm)} to {max(cell.warm)} warm sweeps",
     )  # fmt: skip
-    axes.plot(
-        [cell.response.measured],
-        [_inside(cell.response.memory)],
-        color=STEP, marker="D", markersize=4.5, linewidth=0, label="response step",
-    )  # fmt: skip
-    axes.set(xlim=(0, 1.2), ylim=(LOWEST, HIGHEST), xticks=(0, 0.5, 1), yticks=(0, 0.2, 0.4))
+    step = cell.response
+    dot: dict[str, Any] = {"color": STEP, "marker": "D", "markersize": 4.5, "linewidth": 0}
+    axes.plot([step.counted], [_inside(step.memory)], **dot, label="response step, its arithmetic counted")
+    axes.plot([step.measured], [_inside(step.memory)], **dot, fillstyle="none", label="the same step by the clock")
+    axes.set(xlim=(0, 1.1), ylim=(LOWEST, HIGHEST), xticks=(0, 0.5, 1), yticks=(0, 0.2, 0.4))
     axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(length=2, labelsize=7)
+    axes.tick_params(length=0, labelsize=8)
+    axes.set_axisbelow(True)
+    axes.grid(visible=True, axis="y", color=GRID, linewidth=0.5)
 
 
 def _inside(memory: float) -> float:
     return min(max(memory, LOWEST), HIGHEST)
 
 
-def _describe(path: Path) -> None:
-    """Gives the drawing a title for those who cannot see it."""
-    text = path.read_text(encoding="utf-8")
-    head, tag, rest = text.partition("<svg ")
-    opening, close, body = rest.partition(">")
-    title = (
-        "What is left of forgotten records against the cost of forgetting: the response step lies within the band of "
-        "models that never saw them at about a third of a retrain, warm sweeps come down to it slowly or not at all."
-    )
+def _describe(path: Path, what: str) -> None:
+    """Gives the drawing a title for those who cannot see it: the summary."""
+    head, tag, rest = path.read_text(encoding="utf-8").partition("<svg ")
+    opening, _, body = rest.partition(">")
+    title = f"What is left of forgotten records, against the cost of forgetting. {what}".replace("&", "&amp;")
     lines = "\n".join(line.rstrip() for line in body.splitlines())
     path.write_text(
-        f'{head}{tag}role="img" aria-labelledby="title" {opening}{close}\n <title id="title">{title}</title>{lines}\n',
+        f'{head}{tag}role="img" aria-labelledby="title" {opening}>\n <title id="title">{title}</title>{lines}\n',
         encoding="utf-8",
     )
