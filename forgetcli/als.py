@@ -46,13 +46,11 @@ class HalfSweep:
               and its own regularisation.
     products: (n,) float64, each row's right-hand side times its solution: Σ of them is the side's square in the norm
               of the normal matrices.
-    kept:     the rows' Cholesky factors, for `_native.apply_kept`; None unless asked for.
     """
 
     side: SideFactors
     losses: NDArray[np.float64]
     products: NDArray[np.float64]
-    kept: Array | None
 
 
 @dataclass(frozen=True)
@@ -60,15 +58,11 @@ class Gradients:
     """The gradient of the objective, with the objective.
 
     user, item: (n, k), or (n, k + 1) with the bias last: the derivative by each row's parameters.
-    relative:   the gradient's norm over that of the regularisation's part of it. Where the objective is stationary,
-                the loss pulls exactly as hard as the regularisation: this is 0. It has no unit and does not depend
-                on the data's size.
     """
 
     objective: float
     user: Array
     item: Array
-    relative: float
 
 
 def half_sweep(
@@ -77,21 +71,17 @@ def half_sweep(
     objective: Objective,
     *,
     rows: NDArray[np.int64] | None = None,
-    rhs: Array | None = None,
-    keep: bool = False,
     threads: int = 0,
 ) -> HalfSweep:
     """Solves one side's rows exactly, given the other side: each row's normal equations, by Cholesky.
 
     view:  the interactions by the side that is solved; its columns are the rows of `other`.
     rows:  the rows to solve, in this order; None is all of them.
-    rhs:   (n, k or k + 1), right-hand sides in place of the rows' own; the losses then mean nothing.
-    keep:  whether to keep the Cholesky factors: about d²/2 numbers a row, d = k or k + 1.
 
     Raises NumericalError when a row's system is singular at this precision or not finite.
     """
-    factors, bias, losses, products, kept, failed = _native.solve_rows(
-        **row_arguments(view, other, objective, threads), rows=rows, rhs=rhs, keep=keep, threads=threads
+    factors, bias, losses, products, failed = _native.solve_rows(
+        **row_arguments(view, other, objective, threads), rows=rows, threads=threads
     )
     if failed >= 0:
         raise NumericalError(
@@ -99,34 +89,81 @@ def half_sweep(
             f"finite solution in {other.factors.dtype}",
             hint="raise --reg, use --dtype float64, or look for extreme values in the data",
         )
-    return HalfSweep(SideFactors(factors, bias), losses, products, kept)
+    return HalfSweep(SideFactors(factors, bias), losses, products)
 
 
 def gradients(interactions: Interactions, factors: Factors, objective: Objective, *, threads: int = 0) -> Gradients:
     """The objective and its gradient at these factors."""
-    parts = [
-        _native.row_gradients(
-            **row_arguments(view, other, objective, threads),
-            factors=own.factors,
-            bias=own.bias,
-            rows=None,
-            threads=threads,
-        )
-        for view, own, other in (
-            (interactions.by_user, factors.user, factors.item),
-            (interactions.by_item, factors.item, factors.user),
-        )
-    ]
-    (user, _), (item, losses) = parts
-    value = float(losses.sum()) + regularisation(factors.user, interactions.by_user.row_counts(), objective)
-    # The kernel gives half the gradient; the regularisation's half is λ s times the parameters.
-    pull = _reg_pull(factors.user, interactions.by_user, objective) + _reg_pull(
-        factors.item, interactions.by_item, objective
+    user, item = (
+        _half_gradients(view, own, other, objective, None, threads)
+        for view, own, other in _both_sides(interactions, factors)
     )
-    norm = np.sqrt(_square_sum(user) + _square_sum(item))
-    user *= 2
-    item *= 2
-    return Gradients(value, user, item, float(norm / np.sqrt(pull)) if pull > 0 else float(norm > 0))
+    value = float(item[1].sum()) + regularisation(factors.user, interactions.by_user.row_counts(), objective)
+    return Gradients(value, 2 * user[0], 2 * item[0])
+
+
+def standing(
+    interactions: Interactions,
+    factors: Factors,
+    objective: Objective,
+    *,
+    value: float | None = None,
+    threads: int = 0,
+) -> tuple[float, float]:
+    """The objective, and the relative gradient: the gradient's norm over that of the regularisation's part of it.
+
+    Where the objective is stationary, the loss pulls exactly as hard as the regularisation: the relative gradient is 0.
+    It has no unit and does not depend on the data's size. Of a side with more than SAMPLED_ROWS rows it is estimated
+    from so many, evenly spaced; of the items, only where the objective is known.
+
+    value: the objective, where it is known.
+    """
+    slack = pull = 0.0
+    for side, (view, own, other) in zip(("user", "item"), _both_sides(interactions, factors), strict=True):
+        rows = _evenly_spaced(len(own)) if side == "user" or value is not None else None
+        some = own if rows is None else SideFactors(own.factors[rows], own.bias[rows])
+        gradient, losses = _half_gradients(view, some, other, objective, rows, threads)
+        counts = view.row_counts() if rows is None else view.row_counts()[rows]
+        weight = len(own) / len(some)
+        slack += weight * float(np.einsum("nk,nk->", gradient, gradient, dtype=np.float64))
+        pull += weight * float(np.square(objective.row_scales(counts)) @ _row_squares(some))
+    if value is None:
+        value = float(losses.sum()) + regularisation(factors.user, interactions.by_user.row_counts(), objective)
+    return value, float(np.sqrt(slack / pull)) if pull > 0 else float(slack > 0)
+
+
+SAMPLED_ROWS = 20_000
+"""Enough rows for a sum of squares to be known to some per cent, as a figure that is reported asks for."""
+
+
+def _evenly_spaced(n: int) -> NDArray[np.int64] | None:
+    """SAMPLED_ROWS of n rows, or None for all of them."""
+    return None if n <= SAMPLED_ROWS else np.linspace(0, n - 1, SAMPLED_ROWS).astype(np.int64)
+
+
+def _both_sides(interactions: Interactions, factors: Factors) -> tuple[tuple[Csr, SideFactors, SideFactors], ...]:
+    return (
+        (interactions.by_user, factors.user, factors.item),
+        (interactions.by_item, factors.item, factors.user),
+    )
+
+
+def _half_gradients(
+    view: Csr,
+    own: SideFactors,
+    other: SideFactors,
+    objective: Objective,
+    rows: NDArray[np.int64] | None,
+    threads: int,
+) -> tuple[Array, NDArray[np.float64]]:
+    """Half the gradient by the given rows, whose parameters are `own`, and their parts of the objective."""
+    return _native.row_gradients(
+        **row_arguments(view, other, objective, threads),
+        factors=own.factors,
+        bias=own.bias,
+        rows=rows,
+        threads=threads,
+    )
 
 
 def regularisation(side: SideFactors, counts: NDArray[np.int64], objective: Objective) -> float:
@@ -248,11 +285,3 @@ def row_arguments(view: Csr, other: SideFactors, objective: Objective, threads: 
 def _row_squares(side: SideFactors) -> NDArray[np.float64]:
     squares = np.einsum("nk,nk->n", side.factors, side.factors, dtype=np.float64)
     return np.asarray(squares + np.square(side.bias, dtype=np.float64))
-
-
-def _reg_pull(side: SideFactors, view: Csr, objective: Objective) -> float:
-    return float(np.square(objective.row_scales(view.row_counts())) @ _row_squares(side))
-
-
-def _square_sum(array: Array) -> float:
-    return float(np.einsum("nk,nk->", array, array, dtype=np.float64))

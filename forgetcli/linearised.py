@@ -3,48 +3,91 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from forgetcli import _native
-from forgetcli.als import half_sweep, row_arguments
+from forgetcli.als import row_arguments
 from forgetcli.csr import Csr
 from forgetcli.interactions import Interactions
 from forgetcli.model import Array, SideFactors
 from forgetcli.objective import Objective
 
+CG_TOLERANCE = 0.01
+"""Residual of the conjugate gradients in the preconditioner's norm, relative to the first one's: each solution enters a
+correction that the Lanczos process knows to half a per cent at best."""
 
-class Inverse(Protocol):
-    """The inverses of all normal matrices of one side."""
-
-    def solve(self, rhs: Array) -> SideFactors:
-        """Each row's inverse times its stacked right-hand side (n, k) or (n, k + 1)."""
-
-
-@dataclass(frozen=True)
-class KeptInverse:
-    """Cholesky factors that a half-sweep kept: `kept_bytes` of memory, and no arithmetic to speak of."""
-
-    kept: Array
-    rank: int
-    threads: int
-
-    def solve(self, rhs: Array) -> SideFactors:
-        return SideFactors(*_native.apply_kept(self.kept, rhs, self.rank, threads=self.threads))
+CG_ITERATIONS = 12
+"""At most: the shared preconditioner needs two or three for most rows."""
 
 
 @dataclass(frozen=True)
-class FormedInverse:
-    """Normal matrices that are formed and factored anew at each use: no memory, the arithmetic of a half-sweep."""
+class NormalInverse:
+    """The inverses of one side's normal matrices, by conjugate gradients on each row, with no memory but a row's.
+
+    All rows share one preconditioner: row a's matrix is about n_a M + G + λ s_a I, with M the mean of w x xᵀ over all
+    entries and G the unobserved pairs' part, so that one eigen-decomposition makes all of them diagonal.
+
+    vectors:       (d, d), the eigenvectors, each a column.
+    slope, offset: (d,) of the diagonals in n_a.
+    tolerance:     see CG_TOLERANCE.
+    """
 
     view: Csr
     other: SideFactors
     objective: Objective
+    vectors: Array
+    slope: Array
+    offset: Array
+    tolerance: float
+    iterations: int
     threads: int
 
+    @classmethod
+    def of(
+        cls,
+        view: Csr,
+        other: SideFactors,
+        objective: Objective,
+        *,
+        tolerance: float = CG_TOLERANCE,
+        iterations: int = CG_ITERATIONS,
+        threads: int = 0,
+    ) -> NormalInverse:
+        """view: by the side that is inverted; its columns are the rows of `other`."""
+        vectors, slope, offset = _shared_pencil(view, other, objective)
+        dtype = other.factors.dtype
+        return cls(
+            view,
+            other,
+            objective,
+            np.ascontiguousarray(vectors, dtype),
+            slope.astype(dtype),
+            offset.astype(dtype),
+            tolerance,
+            iterations,
+            threads,
+        )
+
     def solve(self, rhs: Array) -> SideFactors:
-        return half_sweep(self.view, self.other, self.objective, rhs=rhs, threads=self.threads).side
+        """Each row's inverse times its stacked right-hand side (n, k) or (n, k + 1)."""
+        arguments = row_arguments(self.view, self.other, self.objective, self.threads)
+        for name in ("other_bias", "target"):
+            del arguments[name]
+        return SideFactors(
+            *_native.solve_normal(
+                **arguments,
+                rhs=rhs,
+                vectors=self.vectors,
+                slope=self.slope,
+                offset=self.offset,
+                tolerance=self.tolerance,
+                max_iterations=self.iterations,
+                half=True,
+                threads=self.threads,
+            )
+        )
 
 
 @dataclass(frozen=True)
@@ -59,8 +102,8 @@ class LinearisedSweep:
     users: SideFactors
     items: SideFactors
     objective: Objective
-    user_inverse: Inverse
-    item_inverse: Inverse
+    user_inverse: NormalInverse
+    item_inverse: NormalInverse
     threads: int = 0
 
     def schur(self, direction: SideFactors, b_direction: Array) -> tuple[Array, SideFactors]:
@@ -116,3 +159,36 @@ def _direction_gram(other: SideFactors, direction: SideFactors, objective: Objec
     both = _native.gram(np.concatenate([other.factors, direction.factors], axis=1), threads=threads)
     cross = both[:k, k:] * both.dtype.type(objective.background)
     return np.ascontiguousarray(cross + cross.T)
+
+
+def _shared_pencil(
+    view: Csr, other: SideFactors, objective: Objective
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """E, slope and offset: the mean matrix of a row of n entries is E⁻ᵀ (n · slope + offset) E⁻¹."""
+    x = np.concatenate([other.factors, np.ones((len(other), 1))], axis=1) if objective.biases else other.factors
+    slope, offset = objective.confidence
+    weights = slope * np.bincount(view.indices, weights=view.values, minlength=view.n_columns)
+    weights += (offset - objective.background) * view.column_counts()
+    x = x.astype(np.float64)
+    mean = (x * weights[:, None]).T @ x / max(view.nnz, 1)
+    dense, ridge = objective.background * (x.T @ x), objective.reg * np.eye(x.shape[1])
+    ones = np.ones(len(mean))
+    if objective.reg_by_count:  # n (M + λ I) + G
+        base, moving = mean + ridge, dense
+    else:  # n M + (G + λ I)
+        base, moving = dense + ridge, mean
+    try:
+        values, vectors = _pencil(moving, base)
+    except np.linalg.LinAlgError:  # confidences below the unobserved pairs' weight: the diagonal has to do
+        diagonal = np.maximum(np.diag(mean) + np.diag(dense), 0) + objective.reg
+        return np.eye(len(mean)), diagonal, 0 * ones + objective.reg
+    values = np.maximum(values, 0)
+    return (vectors, ones, values) if objective.reg_by_count else (vectors, values, ones)
+
+
+def _pencil(a: NDArray[np.float64], b: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Eigenvalues and eigenvectors E of a E = b E diag(values), Eᵀ b E = I; b is positive definite."""
+    root = np.linalg.cholesky(b)
+    half = np.linalg.solve(root, np.linalg.solve(root, a).T)
+    values, vectors = np.linalg.eigh((half + half.T) / 2)
+    return values, np.linalg.solve(root.T, vectors)

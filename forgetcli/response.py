@@ -24,27 +24,16 @@ from numpy.typing import NDArray
 
 from forgetcli import _native
 from forgetcli.als import half_sweep, regularisation, row_arguments, sweep
+from forgetcli.csr import Csr
 from forgetcli.interactions import Interactions, Remaining, Removal
 from forgetcli.krylov import BRACKET, MAX_VECTORS, Filtered, filtered_solution, inner
-from forgetcli.linearised import (
-    FormedInverse,
-    Inverse,
-    KeptInverse,
-    LinearisedSweep,
-    stacked,
-    unstacked,
-)
+from forgetcli.linearised import CG_TOLERANCE, LinearisedSweep, NormalInverse, stacked, unstacked
 from forgetcli.model import Array, Factors, SideFactors
 from forgetcli.objective import Objective
 
 STEP_COST = 4.5
 """A step's cost in sweeps, but for those done exactly before: forming all systems, three or four Krylov vectors, the
 touched users and the last sweep."""
-
-KEPT_BYTES = 6 << 30
-"""Keep the rows' Cholesky factors, about (n_users + n_items) · k²/2 numbers, if they take at most so many bytes. If
-not, each use forms and factors the rows again: as much arithmetic as a half-sweep, and no memory beyond some ten arrays
-of the factors' size."""
 
 HEAVY_LOSS = 0.1
 """Items that lose more than this share of their records are solved exactly before the step: first order is poor for
@@ -97,13 +86,13 @@ class Response:
 @dataclass(frozen=True)
 class Options:
     """max_vectors, bracket: when to stop; see `krylov`. None: BRACKET, or SMALL_BRACKET for a small request.
-    kept_bytes:           see KEPT_BYTES.
+    cg_tolerance:         see `linearised`.
     on_step:              called with a word or two on what comes next.
     """
 
     max_vectors: int = MAX_VECTORS
     bracket: float | None = None
-    kept_bytes: int = KEPT_BYTES
+    cg_tolerance: float = CG_TOLERANCE
     threads: int = 0
     on_step: Callable[[str], None] | None = None
 
@@ -204,11 +193,12 @@ class _Trained:
 
 @dataclass(frozen=True)
 class _Formed:
-    """One sweep of the map at given items, with the inverses that it formed on the way.
+    """One sweep of the map at given items.
 
-    users:    users'(items) + c.
-    solved:   items'(users).
-    size:     ‖items‖_B.
+    users:     users'(items) + c.
+    solved:    items'(users).
+    objective: there, on the remaining data.
+    size:      ‖items‖_B.
     """
 
     items: SideFactors
@@ -216,24 +206,19 @@ class _Formed:
     solved: SideFactors
     objective: float
     size: float
-    item_inverse: Inverse
 
 
 def _linear(trained: _Trained, after: Objective, sweeps: int, options: Options) -> Response | None:
     """All T sweeps to first order; of the users only the touched ones are solved. None where the request turns out
     too large for that."""
-    left, objective, threads = trained.left, trained.objective, trained.threads
+    left, threads = trained.left, trained.threads
     options.say("touched users")
-    keep = _keeps(trained, options)
     users = trained.touched_users()
-    formed = _form_items(trained, trained.items, users, keep)
+    formed = _form_items(trained, trained.items, users)
     pull, first = _pull(trained, formed), _minus(formed.solved, formed.items)
     if np.sqrt(max(inner(first, pull), 0.0)) > SMALL_STEP * formed.size:
         return None
-    options.say("all users")
-    half = half_sweep(left.by_user, trained.items, objective, keep=keep, threads=threads)
-    inverse = _user_inverse(trained, trained.items, half.kept)
-    system = LinearisedSweep(left, users, trained.items, objective, inverse, formed.item_inverse, threads)
+    system = _linearised(trained, formed, options)
     step = _filtered(system, pull, first, sweeps, SMALL_BRACKET, options)
     if step is None:
         return Response(Factors(users, trained.items, after.global_mean), "linear", None, 0, 0, 0.0)
@@ -249,43 +234,33 @@ def _linear(trained: _Trained, after: Objective, sweeps: int, options: Options) 
 def _exact(trained: _Trained, after: Objective, sweeps: int, options: Options) -> Response:
     """T − 1 sweeps, some exactly and the others to first order, and the T-th exactly."""
     options.say("all users")
-    keep = _keeps(trained, options)
     left, objective, threads = trained.left, trained.objective, trained.threads
-    heavy = trained.heavy if sweeps > 1 else trained.heavy[:0]  # the one sweep there is solves them anyway
-    keep_first = keep and len(heavy) == 0
-    half = half_sweep(left.by_user, trained.items, objective, keep=keep_first, threads=threads)
-    drift = stacked(trained.users, objective) - stacked(half.side, objective)
+    solved = half_sweep(left.by_user, trained.items, objective, threads=threads).side
+    drift = stacked(trained.users, objective) - stacked(solved, objective)
     drift[trained.touched] = trained.touched_drift
-    users = trained.with_touched(trained.users, _take(half.side, trained.touched))
-    kept, items = half.kept, trained.items
-    del half  # or the Cholesky factors would outlive their use
-    if len(heavy):
+    users, items = trained.with_touched(trained.users, _take(solved, trained.touched)), trained.items
+    if len(trained.heavy) and sweeps > 1:  # the one sweep there is would solve them anyway
         options.say("items that lose much")
-        solved = half_sweep(left.by_item, users, objective, rows=heavy, threads=threads).side
-        items = _replace_rows(items, heavy, solved)
-        users, kept = _drifted_users(trained, items, drift, keep)
-    formed = _form_items(trained, items, users, keep)
-    single_sweep = formed.objective
-    planned, done = sweeps - 1, 0
-    step: Filtered | None = None
-    wanted = 0
+        heavy = half_sweep(left.by_item, users, objective, rows=trained.heavy, threads=threads).side
+        items = _replace_rows(items, trained.heavy, heavy)
+        users = _drifted_users(trained, items, drift)
+    formed = _form_items(trained, items, users)
+    single_sweep, done = formed.objective, 0
     while True:
         pull, first = _pull(trained, formed), _minus(formed.solved, formed.items)
-        start_size = float(np.sqrt(max(inner(first, pull), 0.0))) / formed.size
+        size = float(np.sqrt(max(inner(first, pull), 0.0))) / formed.size
         if done == 0:
-            wanted = exact_sweeps(start_size, trained.share, sweeps)
+            wanted = exact_sweeps(size, trained.share, sweeps)
         if done >= wanted:
-            inverse = _user_inverse(trained, formed.items, kept)
-            system = LinearisedSweep(left, formed.users, formed.items, objective, inverse, formed.item_inverse, threads)
-            step = _filtered(system, pull, first, planned - done, BRACKET, options)
+            system = _linearised(trained, formed, options)
+            step = _filtered(system, pull, first, sweeps - 1 - done, BRACKET, options)
             size = step.norm / formed.size if step else 0.0
-            wanted = wanted if done else exact_sweeps(size, trained.share, sweeps)
-            if done >= wanted:
+            if done > 0 or exact_sweeps(size, trained.share, sweeps) == 0:
                 break
+            wanted = exact_sweeps(size, trained.share, sweeps)
         options.say(f"exact sweep {done + 1} of {wanted}")
         items, done = formed.solved, done + 1
-        users, kept = _drifted_users(trained, items, drift, keep and done >= wanted)
-        formed = _form_items(trained, items, users, keep and done >= wanted)
+        formed = _form_items(trained, items, _drifted_users(trained, items, drift))
     items = _plus(formed.items, step.items) if step else formed.items
     return _closed(
         trained, after, items, drift if trained.share <= SHARES[0] else None, single_sweep, done, step, size, options
@@ -346,14 +321,28 @@ def _filtered(
     )
 
 
-def _form_items(trained: _Trained, items: SideFactors, users: SideFactors, keep: bool) -> _Formed:
-    left, objective, threads = trained.left, trained.objective, trained.threads
-    half = half_sweep(left.by_item, users, objective, keep=keep, threads=threads)
+def _form_items(trained: _Trained, items: SideFactors, users: SideFactors) -> _Formed:
+    left, objective = trained.left, trained.objective
+    half = half_sweep(left.by_item, users, objective, threads=trained.threads)
     value = float(half.losses.sum()) + regularisation(users, left.by_user.row_counts(), objective)
-    inverse: Inverse = FormedInverse(left.by_item, users, objective, threads)
-    if half.kept is not None:
-        inverse = KeptInverse(half.kept, items.factors.shape[1], threads)
-    return _Formed(items, users, half.side, value, float(np.sqrt(max(half.products.sum(), 0.0))), inverse)
+    return _Formed(items, users, half.side, value, float(np.sqrt(max(half.products.sum(), 0.0))))
+
+
+def _linearised(trained: _Trained, formed: _Formed, options: Options) -> LinearisedSweep:
+    left, objective = trained.left, trained.objective
+
+    def inverse(view: Csr, other: SideFactors) -> NormalInverse:
+        return NormalInverse.of(view, other, objective, tolerance=options.cg_tolerance, threads=trained.threads)
+
+    return LinearisedSweep(
+        left,
+        formed.users,
+        formed.items,
+        objective,
+        user_inverse=inverse(left.by_user, formed.items),
+        item_inverse=inverse(left.by_item, formed.users),
+        threads=trained.threads,
+    )
 
 
 def _pull(trained: _Trained, formed: _Formed) -> Array:
@@ -375,22 +364,9 @@ def _pull(trained: _Trained, formed: _Formed) -> Array:
     return pull
 
 
-def _drifted_users(trained: _Trained, items: SideFactors, drift: Array, keep: bool) -> tuple[SideFactors, Array | None]:
-    half = half_sweep(trained.left.by_user, items, trained.objective, keep=keep, threads=trained.threads)
-    return _plus(half.side, unstacked(drift, half.side.factors.shape[1])), half.kept
-
-
-def _user_inverse(trained: _Trained, items: SideFactors, kept: Array | None) -> Inverse:
-    if kept is None:
-        return FormedInverse(trained.left.by_user, items, trained.objective, trained.threads)
-    return KeptInverse(kept, items.factors.shape[1], trained.threads)
-
-
-def _keeps(trained: _Trained, options: Options) -> bool:
-    """Whether the Cholesky factors, about d²/2 numbers a row, are within the memory allowed for them."""
-    d = trained.items.factors.shape[1] + trained.objective.biases
-    numbers = (trained.left.n_items + trained.left.n_users) * d * (d + 16) // 2
-    return bool(numbers * trained.items.factors.dtype.itemsize <= options.kept_bytes)
+def _drifted_users(trained: _Trained, items: SideFactors, drift: Array) -> SideFactors:
+    solved = half_sweep(trained.left.by_user, items, trained.objective, threads=trained.threads).side
+    return _plus(solved, unstacked(drift, solved.factors.shape[1]))
 
 
 def _take(side: SideFactors, rows: NDArray[np.int64]) -> SideFactors:

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from forgetcli.als import Evaluate, Progress, check_confidences, descend, gradients, train
+from forgetcli.als import Evaluate, Progress, check_confidences, descend, standing, train
 from forgetcli.errors import DataError
 from forgetcli.interactions import Interactions, Remaining
 from forgetcli.model import Factors, HistoryEntry, Model, SideFactors
@@ -35,7 +35,7 @@ class Standing:
     """Where a model stands on the remaining data.
 
     objective:         its value.
-    relative_gradient: see `als.Gradients.relative`; 0 at a stationary point.
+    relative_gradient: see `als.standing`; 0 at a stationary point.
     """
 
     objective: float
@@ -124,7 +124,7 @@ def forget(
         factors, steps = descend(
             remaining.interactions, kept.item, objective, sweeps=sweeps, threads=threads, on_progress=on_progress
         )
-    after = _standing(remaining.interactions, factors, objective, threads)
+    after = _standing(remaining.interactions, factors, objective, threads, steps[-1].objective)
     past = () if method == "retrain" else _blank(model.history)
     return ForgetResult(
         model=Model(
@@ -220,9 +220,11 @@ def _kept_factors(factors: Factors, remaining: Remaining, objective: Objective) 
     )
 
 
-def _standing(interactions: Interactions, factors: Factors, objective: Objective, threads: int) -> Standing:
-    at = gradients(interactions, factors, objective, threads=threads)
-    return Standing(at.objective, at.relative)
+def _standing(
+    interactions: Interactions, factors: Factors, objective: Objective, threads: int, value: float | None = None
+) -> Standing:
+    """value: the objective, where it is known already."""
+    return Standing(*standing(interactions, factors, objective, value=value, threads=threads))
 
 
 def _cheaper(share: float, sweeps: int) -> Method:

@@ -33,7 +33,7 @@ ALLOWED = {
     "als": "_native config errors interactions model objective seeding",
     "krylov": "model",
     "linearised": "_native als csr interactions model objective",
-    "response": "_native als interactions krylov linearised model objective",
+    "response": "_native als csr interactions krylov linearised model objective",
     "unlearn": "als errors interactions model objective records response",
     "recommending": "_native csr errors model",
     "evaluate": "config errors interactions model recommending",

@@ -2,7 +2,6 @@
 them meaning."""
 
 from forgetcli._native._kernels import (
-    apply_kept,
     couple_rows,
     csr_column_counts,
     csr_entries_of_columns,
@@ -18,6 +17,7 @@ from forgetcli._native._kernels import (
     integer_find,
     integer_keys,
     row_gradients,
+    solve_normal,
     solve_rows,
     text_distinct,
     text_find,
@@ -31,7 +31,6 @@ from forgetcli._native._kernels import (
 )
 
 __all__ = [
-    "apply_kept",
     "couple_rows",
     "csr_column_counts",
     "csr_entries_of_columns",
@@ -47,6 +46,7 @@ __all__ = [
     "integer_find",
     "integer_keys",
     "row_gradients",
+    "solve_normal",
     "solve_rows",
     "text_distinct",
     "text_find",

@@ -37,14 +37,11 @@ def solve_rows(
     reg: float,
     reg_by_count: bool,
     rows: NDArray[np.int64] | None,
-    rhs: _Matrix | None,
-    keep: bool,
     threads: int,
-) -> tuple[_Matrix, _Vector, NDArray[np.float64], NDArray[np.float64], _Matrix | None, int]:
+) -> tuple[_Matrix, _Vector, NDArray[np.float64], NDArray[np.float64], int]:
     """Each row's exact solution: factors (n, k), bias (n,), the rows' parts of the objective (n,), their right-hand
-    sides times the solutions (n,), their Cholesky factors if they are to be kept, and the first row that has no
-    solution, or -1. What the arguments mean is said in rows.h; a given rhs (n, k or k + 1) takes the place of the
-    rows' own right-hand sides."""
+    sides times the solutions (n,), and the first row that has no solution, or -1. What the arguments mean is said in
+    rows.h."""
 
 def row_gradients(
     *,
@@ -92,9 +89,30 @@ def couple_rows(
     first order, or exactly. direction_gram is background · Σ (x δᵀ + δ xᵀ) over the other side's rows. half: go
     through memory in 16-bit floats, if the arrays are float32 and the machine has the instructions."""
 
-def apply_kept(kept: _Matrix, rhs: _Matrix, rank: int, threads: int) -> tuple[_Matrix, _Vector]:
-    """Each row's system, solved by its kept factor for another right-hand side (n, k or k + 1): factors (n, k) and
-    bias (n,)."""
+def solve_normal(
+    *,
+    indptr: NDArray[np.int64],
+    indices: NDArray[np.int32],
+    values: NDArray[np.float32],
+    other: _Matrix,
+    gram: _Matrix | None,
+    with_bias: bool,
+    confidence: tuple[float, float],
+    background: float,
+    reg: float,
+    reg_by_count: bool,
+    rhs: _Matrix,
+    vectors: _Matrix,
+    slope: _Vector,
+    offset: _Vector,
+    tolerance: float,
+    max_iterations: int,
+    half: bool,
+    threads: int,
+) -> tuple[_Matrix, _Vector]:
+    """Each row's normal equations, solved for another right-hand side (n, d), d = k or k + 1, by conjugate gradients:
+    factors (n, k) and bias (n,). The preconditioner of a row of n entries is E (n · slope + offset)⁻¹ Eᵀ with `vectors`
+    E (d, d), its columns the eigenvectors. half: as for couple_rows."""
 
 def gram(x: _Matrix, threads: int) -> _Matrix:
     """(k, k): Σ x xᵀ over the rows of x (n, k)."""

@@ -1,4 +1,4 @@
-// The kernels of the linearised half-sweep as Python functions: the coupling product, and kept factors applied.
+// The kernels of the linearised half-sweep as Python functions: the coupling product, and the normal matrices' inverses.
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
@@ -47,18 +47,19 @@ T scale_to_one(const T* x, std::int64_t count) {
 template <typename T>
 class FilledPairs {
   public:
-    FilledPairs(Input<T, 2> x, Input<T, 2> delta, bool half, int threads)
+    FilledPairs(Input<T, 2> x, std::optional<Input<T, 2>> delta, bool half, int threads)
         : kernels_(coupling_kernels<T>()), count_(static_cast<std::int64_t>(x.shape(0))) {
         const int rank = static_cast<int>(x.shape(1));
         table_.half = half && kernels_.has_half;
         table_.width = (rank + WIDTH_STEP - 1) / WIDTH_STEP * WIDTH_STEP;
+        table_.stride = delta ? 2 * table_.width : table_.width;
         table_.x_scale = table_.half ? scale_to_one(x.data(), count_ * rank) : T(1);
-        table_.delta_scale = table_.half ? scale_to_one(delta.data(), count_ * rank) : T(1);
-        const std::int64_t bytes = count_ * 2 * table_.width * static_cast<std::int64_t>(table_.half ? 2 : sizeof(T));
+        table_.delta_scale = table_.half && delta ? scale_to_one(delta->data(), count_ * rank) : T(1);
+        const std::int64_t bytes = count_ * table_.stride * static_cast<std::int64_t>(table_.half ? 2 : sizeof(T));
         memory_.reset(new_buffer<char>(bytes));
         table_.rows = memory_.get();
         parallel_for((count_ + FILL_ROWS - 1) / FILL_ROWS, threads, [&](std::int64_t t, int) {
-            kernels_.fill(table_, x.data(), delta.data(), t * FILL_ROWS, std::min(count_, (t + 1) * FILL_ROWS), rank,
+            kernels_.fill(table_, x.data(), delta ? delta->data() : nullptr, t * FILL_ROWS, std::min(count_, (t + 1) * FILL_ROWS), rank,
                           memory_.get());
         });
     }
@@ -106,30 +107,58 @@ Output<T, 2> couple_rows(Input<std::int64_t, 1> indptr, Input<std::int32_t, 1> i
     return out;
 }
 
-// Solves each row's system, by its kept factor, for a new right-hand side.
+// A matrix, transposed or not, with its rows padded by zeros.
 template <typename T>
-std::tuple<Output<T, 2>, Output<T, 1>> apply_kept(Input<T, 2> kept, Input<T, 2> rhs, int rank, int threads) {
-    const std::int64_t n_rows = static_cast<std::int64_t>(rhs.shape(0));
-    const int d = static_cast<int>(rhs.shape(1));
-    require(rank >= 1 && rank <= 4096 && (d == rank || d == rank + 1), "rhs must have rank or rank + 1 columns");
-    const RowKernels<T>& kernels = row_kernels<T>();
-    const std::int64_t size = kernels.kept_size(d);
-    require(kept.shape(0) == rhs.shape(0) && static_cast<std::int64_t>(kept.shape(1)) == size,
-            "kept must be what solve_rows kept, for the same instruction set");
+std::vector<T> padded_rows(const Input<T, 2>& matrix, int padded, bool transposed) {
+    const int d = static_cast<int>(matrix.shape(0));
+    std::vector<T> out(static_cast<std::size_t>(d) * padded, T(0));
+    for (int i = 0; i < d; ++i) {
+        for (int j = 0; j < d; ++j) out[i * padded + j] = matrix.data()[transposed ? j * d + i : i * d + j];
+    }
+    return out;
+}
+
+template <typename T>
+std::vector<T> padded_row(const Input<T, 1>& row, int padded, T filler) {
+    std::vector<T> out(padded, filler);
+    std::copy(row.data(), row.data() + row.shape(0), out.begin());
+    return out;
+}
+
+// Solves each row's normal equations for a new right-hand side, by preconditioned conjugate gradients.
+template <typename T>
+std::tuple<Output<T, 2>, Output<T, 1>> solve_normal(
+    Input<std::int64_t, 1> indptr, Input<std::int32_t, 1> indices, Input<float, 1> values, Input<T, 2> other,
+    std::optional<Input<T, 2>> gram, bool with_bias, Pair confidence, double background, double reg, bool reg_by_count,
+    Input<T, 2> rhs, Input<T, 2> vectors, Input<T, 1> slope, Input<T, 1> offset, double tolerance, int max_iterations,
+    bool half, int threads) {
+    const Arguments<T> arguments{indptr,    indices,    values,     other,      std::nullopt, gram,
+                                 with_bias, confidence, {0.0, 0.0}, background, reg,          reg_by_count};
+    const RowObjective<T> o = arguments.checked();
+    const std::int64_t n_rows = arguments.n_rows();
+    const int d = o.dimension(), padded = (d + WIDTH_STEP - 1) / WIDTH_STEP * WIDTH_STEP;
+    require(static_cast<std::int64_t>(rhs.shape(0)) == n_rows && static_cast<int>(rhs.shape(1)) == d,
+            "rhs must be (rows, rank), or rank + 1 with a bias");
+    require(static_cast<int>(vectors.shape(0)) == d && static_cast<int>(vectors.shape(1)) == d &&
+                static_cast<int>(slope.shape(0)) == d && static_cast<int>(offset.shape(0)) == d,
+            "the preconditioner must have the rows' dimension");
+    const FilledPairs<T> table(other, std::nullopt, half, threads);
+    const std::vector<T> forward = padded_rows(vectors, padded, false), backward = padded_rows(vectors, padded, true);
+    const std::vector<T> slopes = padded_row(slope, padded, T(0)), offsets = padded_row(offset, padded, T(1));
+    const NormalSystem<T> system{o,      table.table(),   forward.data(), backward.data(), slopes.data(), offsets.data(),
+                                 padded, T(tolerance), max_iterations};
     T *factors, *bias;
-    auto factors_out = new_matrix<T>(n_rows, rank, &factors);
+    auto factors_out = new_matrix<T>(n_rows, o.rank, &factors);
     auto bias_out = new_vector<T>(n_rows, &bias);
-    ScratchPool<T> scratch(threads, kernels.scratch_size(d) + d);
-    const std::int64_t rows_a_task = std::max<std::int64_t>(1, (1 << 20) / size);
-    parallel_for((n_rows + rows_a_task - 1) / rows_a_task, threads, [&](std::int64_t t, int worker) {
-        T* solution = scratch.of(worker) + kernels.scratch_size(d);
-        const std::int64_t end = std::min(n_rows, (t + 1) * rows_a_task);
-        for (std::int64_t row = t * rows_a_task; row < end; ++row) {
-            kernels.apply_kept(kept.data() + row * size, d, rhs.data() + row * d, scratch.of(worker), solution);
-            std::copy(solution, solution + rank, factors + row * rank);
-            bias[row] = d > rank ? solution[rank] : T(0);
-        }
-    });
+    const CouplingKernels<T>& kernels = coupling_kernels<T>();
+    ScratchPool<T> scratch(threads, 7 * padded);
+    for_rows(o, RowList{nullptr, n_rows}, 16 * d, 8 * d * d, threads, [](std::int64_t) { return true; },
+             [&](std::int64_t row, int worker) {
+                 T* solution = scratch.of(worker) + 6 * padded;
+                 kernels.solve(system, row, rhs.data() + row * d, scratch.of(worker), solution);
+                 std::copy(solution, solution + o.rank, factors + row * o.rank);
+                 bias[row] = o.with_bias ? solution[o.rank] : T(0);
+             });
     return {factors_out, bias_out};
 }
 
@@ -140,7 +169,10 @@ void bind(nb::module_& m) {
           "other_bias"_a.none(), "direction_gram"_a.none(), "with_bias"_a, "confidence"_a, "target"_a, "background"_a,
           "factors"_a.noconvert(), "bias"_a.noconvert(), "direction"_a.noconvert(), "direction_bias"_a.none(),
           "exactly"_a, "half"_a, "threads"_a);
-    m.def("apply_kept", &apply_kept<T>, "kept"_a.noconvert(), "rhs"_a.noconvert(), "rank"_a, "threads"_a);
+    m.def("solve_normal", &solve_normal<T>, nb::kw_only(), "indptr"_a, "indices"_a, "values"_a, "other"_a.noconvert(),
+          "gram"_a.none(), "with_bias"_a, "confidence"_a, "background"_a, "reg"_a, "reg_by_count"_a,
+          "rhs"_a.noconvert(), "vectors"_a.noconvert(), "slope"_a.noconvert(), "offset"_a.noconvert(), "tolerance"_a,
+          "max_iterations"_a, "half"_a, "threads"_a);
 }
 
 }  // namespace

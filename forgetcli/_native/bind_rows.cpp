@@ -27,7 +27,6 @@ class RowSolver {
     // `first` is where the first row's solution goes; each further one goes behind it.
     RowSolver(const RowObjective<T>& objective, const RowList& rows, RowSolution<T> first, int threads)
         : o_(objective), kernels_(row_kernels<T>()), rows_(rows), first_(first), threads_(threads),
-          kept_size_(kernels_.kept_size(objective.dimension())),
           scratch_(threads, kernels_.scratch_size(objective.dimension())) {}
 
     // The first row in the list that has no solution, or -1.
@@ -84,9 +83,7 @@ class RowSolver {
     }
 
     RowSolution<T> solution(std::int64_t i) const {
-        return {first_.factors + i * o_.rank, first_.bias + i, first_.loss + i, first_.product + i,
-                first_.kept ? first_.kept + i * kept_size_ : nullptr,
-                first_.rhs ? first_.rhs + i * o_.dimension() : nullptr};
+        return {first_.factors + i * o_.rank, first_.bias + i, first_.loss + i, first_.product + i};
     }
 
     void record(std::int64_t i, bool solved) {
@@ -102,18 +99,17 @@ class RowSolver {
     RowList rows_;
     RowSolution<T> first_;
     int threads_;
-    std::int64_t kept_size_;
     ScratchPool<T> scratch_;
     std::atomic<std::int64_t> failed_{NONE};
 };
 
 template <typename T>
-std::tuple<Output<T, 2>, Output<T, 1>, Output<double, 1>, Output<double, 1>, std::optional<Output<T, 2>>, std::int64_t>
+std::tuple<Output<T, 2>, Output<T, 1>, Output<double, 1>, Output<double, 1>, std::int64_t>
 solve_rows(
     Input<std::int64_t, 1> indptr, Input<std::int32_t, 1> indices, Input<float, 1> values, Input<T, 2> other,
     std::optional<Input<T, 1>> other_bias, std::optional<Input<T, 2>> gram, bool with_bias, Pair confidence,
     Pair target, double background, double reg, bool reg_by_count, std::optional<Input<std::int64_t, 1>> rows,
-    std::optional<Input<T, 2>> rhs, bool keep, int threads) {
+    int threads) {
     const Arguments<T> arguments{indptr,    indices,    values, other,      other_bias, gram,
                                  with_bias, confidence, target, background, reg,        reg_by_count};
     const RowObjective<T> objective = arguments.checked();
@@ -123,16 +119,8 @@ solve_rows(
     auto bias = new_vector<T>(list.count, &first.bias);
     auto loss = new_vector<double>(list.count, &first.loss);
     auto product = new_vector<double>(list.count, &first.product);
-    std::optional<Output<T, 2>> kept;
-    if (rhs) {
-        require(static_cast<std::int64_t>(rhs->shape(0)) == list.count &&
-                    static_cast<int>(rhs->shape(1)) == objective.dimension(),
-                "rhs must have a row for each row that is solved");
-        first.rhs = rhs->data();
-    }
-    if (keep) kept = new_matrix<T>(list.count, row_kernels<T>().kept_size(objective.dimension()), &first.kept);
     const std::int64_t failed = RowSolver<T>(objective, list, first, threads).run();
-    return {factors, bias, loss, product, kept, failed};
+    return {factors, bias, loss, product, failed};
 }
 
 template <typename T>
@@ -195,8 +183,7 @@ void bind(nb::module_& m) {
     using namespace nb::literals;
     m.def("solve_rows", &solve_rows<T>, nb::kw_only(), "indptr"_a, "indices"_a, "values"_a, "other"_a.noconvert(),
           "other_bias"_a.none(), "gram"_a.none(), "with_bias"_a, "confidence"_a, "target"_a, "background"_a, "reg"_a,
-          "reg_by_count"_a, "rows"_a.none(), "rhs"_a.noconvert().none(),
-          "keep"_a, "threads"_a);
+          "reg_by_count"_a, "rows"_a.none(), "threads"_a);
     m.def("row_gradients", &row_gradients<T>, nb::kw_only(), "indptr"_a, "indices"_a, "values"_a,
           "other"_a.noconvert(), "other_bias"_a.none(), "gram"_a.none(), "with_bias"_a, "confidence"_a, "target"_a,
           "background"_a, "reg"_a, "reg_by_count"_a, "factors"_a.noconvert(), "bias"_a.noconvert(), "rows"_a.none(), "threads"_a);

@@ -7,14 +7,15 @@
 
 namespace forgetcli {
 
-// The other side's factors x and a small change δ of them side by side, so that one look-up in memory brings both.
-// Row j is x_j, padded with zeros to `width` elements, then δ_j likewise; width is a multiple of 16. In `half` they are
+// The other side's factors x, and for the coupling a small change δ of them side by side with it, so that one look-up in
+// memory brings both. Row j, of `stride` elements, is x_j, padded with zeros to `width` of them, then δ_j likewise; width
+// is a multiple of 16. In `half` they are
 // stored as 16-bit floats, multiplied by powers of two that bring the largest of each near 1: 11 bits of a number that
 // enters a small correction, for half of the memory traffic that bounds this kernel.
 template <typename T>
 struct PairTable {
     const void* rows;
-    int width;
+    int width, stride;
     bool half;
     T x_scale, delta_scale;
 };
@@ -30,15 +31,33 @@ struct Coupling {
     bool exactly;
 };
 
+// The normal matrices of the rows, for the method of conjugate gradients, preconditioned by one shared pencil: a row of
+// n entries has about E (n · slope + offset) Eᵀ for its inverse, inverted in the middle, with the columns of E for
+// eigenvectors. `gram` in the objective is background · Σ_all x xᵀ.
+template <typename T>
+struct NormalSystem {
+    RowObjective<T> objective;
+    PairTable<T> table;
+    const T* vectors;             // E, (dimension, padded), and Eᵀ likewise: rows padded with zeros
+    const T* vectors_transposed;
+    const T* slope;               // (padded,)
+    const T* offset;              // (padded,), above 0 also where padded
+    int padded;                   // dimension, rounded up to a multiple of 16
+    T tolerance;                  // stop at this residual, relative to the first, in the preconditioner's norm
+    int max_iterations;
+};
+
 template <typename T>
 struct CouplingKernels {
     // Whether this instruction set stores pairs in 16 bits, for this type.
     bool has_half;
-    // Fills rows [begin, end) of a pair table from x and δ, both (count, rank).
+    // Fills rows [begin, end) of a table from x and, where its stride has room, δ, both (count, rank).
     void (*fill)(const PairTable<T>& table, const T* x, const T* delta, std::int64_t begin, std::int64_t end, int rank,
                  void* rows);
     // out (dimension,); scratch has 2 · width elements.
     void (*couple)(const Coupling<T>&, std::int64_t row, const T* factors, T bias, T* scratch, T* out);
+    // Solves a row's system for rhs (dimension,) into out (dimension,); scratch has 7 · padded elements.
+    void (*solve)(const NormalSystem<T>&, std::int64_t row, const T* rhs, T* scratch, T* out);
 };
 
 #define FORGETCLI_DECLARE_COUPLING(variant)          \

@@ -59,32 +59,6 @@ FORGETCLI_INLINE T dot_rows(const T* x, const T* y, int from, int to) {
     return sum_lanes<T>(sum);
 }
 
-// R's rows where they were computed: whole rows of the square matrix.
-template <typename T>
-struct SquareRows {
-    T* memory;
-    int full;
-    FORGETCLI_INLINE T* operator()(int i) const { return memory + i * static_cast<std::int64_t>(full); }
-};
-
-// R's rows where they are kept: each from the vector that holds its diagonal on. The pointer is to column 0, which is
-// not stored; only columns from that vector on may be used.
-template <typename T>
-struct PackedRows {
-    T* memory;
-    int full;
-    FORGETCLI_INLINE T* operator()(int i) const {
-        constexpr int L = LANES<T>;
-        const std::int64_t band = i / L, start = band * L;
-        return memory + band * L * full - L * L * band * (band - 1) / 2 + (i - start) * (full - start) - start;
-    }
-    static std::int64_t size(int full) {
-        constexpr int L = LANES<T>;
-        const std::int64_t bands = full / L;
-        return L * L * bands * (bands + 1) / 2;
-    }
-};
-
 // One step of forward substitution on y, whose elements before i are done: y_i, and its part in the later ones.
 // Elements of `row` left of its diagonal are 0 in its vector.
 template <typename T>
@@ -100,7 +74,7 @@ template <typename T>
 bool factor_panel(const Shape& s, int begin, int end, T* matrix, T* lower, int lower_rows, const T* diagonal,
                   T* pivots) {
     constexpr int L = LANES<T>;
-    const SquareRows<T> rows{matrix, s.full};
+    const auto rows = [&](int i) { return matrix + i * static_cast<std::int64_t>(s.full); };
     for (int i = begin; i < end; ++i) {
         T* row = rows(i);
         if (!usable(row[i], diagonal[i])) return false;
@@ -153,8 +127,9 @@ bool factor_system(const Shape& s, T* matrix, T* lower, T* diagonal, T* pivots) 
 }
 
 // x[0, full) from R x = y, y being x's own elements on entry.
-template <typename T, typename Rows>
-void substitute_back(const Shape& s, const Rows& rows, const T* pivots, T* x) {
+template <typename T>
+void substitute_back(const Shape& s, const T* matrix, const T* pivots, T* x) {
+    const auto rows = [&](int i) { return matrix + i * static_cast<std::int64_t>(s.full); };
     for (int end = s.full; end > 0;) {
         const int begin = (end - 1) / PANEL * PANEL;
         for (int i = begin; i < end; ++i) x[i] -= dot_rows<T>(rows(i), x, end, s.full);
@@ -170,8 +145,8 @@ void substitute_back(const Shape& s, const Rows& rows, const T* pivots, T* x) {
 
 // Solves a factored system; x holds the right-hand side, taken through the matrix's forward substitution (its first
 // `full` elements), on entry, and the solution's d elements on return. False: not finite.
-template <typename T, typename Rows>
-bool solve_factored(const Shape& s, const Rows& rows, const T* lower, const T* pivots, T* x) {
+template <typename T>
+bool solve_factored(const Shape& s, const T* matrix, const T* lower, const T* pivots, T* x) {
     T* corner = x + s.full;
     for (int i = 0; i < s.tail; ++i) {
         const T* row = lower + i * s.stride;
@@ -184,41 +159,10 @@ bool solve_factored(const Shape& s, const Rows& rows, const T* lower, const T* p
         corner[i] *= pivots[s.full + i];
     }
     for (int t = 0; t < s.tail; ++t) subtract_row(x, corner[t], lower + t * s.stride, 0, s.full);
-    substitute_back(s, rows, pivots, x);
+    substitute_back(s, matrix, pivots, x);
     T finite = 0;
     for (int j = 0; j < s.d; ++j) finite += T(0) * x[j];
     return finite == T(0);
 }
-
-// A factor as it is kept for later right-hand sides: R's rows, the remainder's, the pivots.
-template <typename T>
-struct KeptFactor {
-    T* memory;
-    Shape s;
-
-    static std::int64_t size(const Shape& s) {
-        return PackedRows<T>::size(s.full) + (s.tail + 1) * static_cast<std::int64_t>(s.stride);
-    }
-    PackedRows<T> rows() const { return {memory, s.full}; }
-    T* lower() const { return memory + PackedRows<T>::size(s.full); }
-    T* pivots() const { return lower() + s.tail * s.stride; }
-
-    void keep(const T* matrix, const T* from_lower, const T* from_pivots) const {
-        const SquareRows<const T> square{matrix, s.full};
-        for (int i = 0; i < s.full; ++i) {
-            const T* from = square(i);
-            T* to = rows()(i);
-            for (int j = i / LANES<T> * LANES<T>; j < s.full; j += LANES<T>) store<T>(to + j, load<T>(from + j));
-        }
-        for (int j = 0; j < s.tail * s.stride; ++j) lower()[j] = from_lower[j];
-        for (int j = 0; j < s.d; ++j) pivots()[j] = from_pivots[j];
-    }
-
-    // x (stride elements): the right-hand side on entry, the solution on return.
-    bool solve(T* x) const {
-        for (int i = 0; i < s.full; ++i) forward_step<T>(x, i, pivots()[i], rows()(i), s.full);
-        return solve_factored(s, rows(), lower(), pivots(), x);
-    }
-};
 
 }  // namespace

@@ -19,14 +19,10 @@ bool finish_row(const RowObjective<T>& o, const Shape& s, std::int64_t entries, 
     complete_system(o, s, entries, system);
     T* rhs = system.rhs(s);
     T* pivots = scratch.work + s.stride;
-    if (out.rhs) {
-        for (int j = 0; j < s.d; ++j) rhs[j] = out.rhs[j];
-    }
     for (int j = 0; j < s.d; ++j) scratch.rhs[j] = rhs[j];
     if (!factor_system(s, system.matrix, system.lower, scratch.work, pivots)) return false;
-    if (out.kept) KeptFactor<T>{out.kept, s}.keep(system.matrix, system.lower, pivots);
     for (int j = 0; j < s.stride; ++j) scratch.x[j] = rhs[j];
-    if (!solve_factored(s, SquareRows<T>{system.matrix, s.full}, system.lower, pivots, scratch.x)) return false;
+    if (!solve_factored(s, system.matrix, system.lower, pivots, scratch.x)) return false;
     write_solution(o, scratch.x, out);
     double product = 0;
     for (int j = 0; j < s.d; ++j) product += double(scratch.rhs[j]) * double(scratch.x[j]);
@@ -41,10 +37,6 @@ bool solve_empty(const RowObjective<T>& o, RowSolution<T> out) {
     for (int j = 0; j < o.rank; ++j) out.factors[j] = 0;
     if (out.bias) *out.bias = 0;
     *out.loss = *out.product = 0;
-    if (out.kept) {
-        const std::int64_t size = KeptFactor<T>::size(shape_of<T>(o.dimension()));
-        for (std::int64_t j = 0; j < size; ++j) out.kept[j] = 0;
-    }
     return true;
 }
 
@@ -142,26 +134,9 @@ void gram(const T* x, std::int64_t n, int rank, T* memory, T* out) {
 }
 
 template <typename T>
-std::int64_t kept_size(int dimension) {
-    return KeptFactor<T>::size(shape_of<T>(dimension));
-}
-
-template <typename T>
-bool apply_kept(const T* kept, int dimension, const T* rhs, T* memory, T* out) {
-    const Shape s = shape_of<T>(dimension);
-    T* x = Scratch<T>(memory, s).x;
-    for (int j = 0; j < s.d; ++j) x[j] = rhs[j];
-    for (int j = s.d; j < s.stride; ++j) x[j] = 0;
-    if (!KeptFactor<T>{const_cast<T*>(kept), s}.solve(x)) return false;
-    for (int j = 0; j < s.d; ++j) out[j] = x[j];
-    return true;
-}
-
-template <typename T>
 const RowKernels<T>& kernels() {
-    static const RowKernels<T> table{scratch_size<T>,   partial_size<T>, kept_size<T>, accumulate<T>,
-                                     solve_partials<T>, solve<T>,        gradient<T>,  apply_kept<T>,
-                                     gram<T>};
+    static const RowKernels<T> table{scratch_size<T>, partial_size<T>, accumulate<T>, solve_partials<T>,
+                                     solve<T>,        gradient<T>,     gram<T>};
     return table;
 }
 

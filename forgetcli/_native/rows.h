@@ -36,15 +36,13 @@ struct RowObjective {
 };
 
 // Where a solved row goes. `loss` gets the row's part of the objective at the solution, `product` the right-hand side
-// times the solution: the solution's square in the norm of its normal matrix. `kept` gets the Cholesky factor.
+// times the solution: the solution's square in the norm of its normal matrix.
 template <typename T>
 struct RowSolution {
     T* factors;    // (rank,)
     T* bias;       // scalar, or null
     double* loss;     // scalar
     double* product;  // scalar
-    T* kept;       // (kept_size,), or null
-    const T* rhs;  // (dimension,), a right-hand side in place of the row's own, or null
 };
 
 // The hot loops of one instruction set.
@@ -53,7 +51,6 @@ struct RowKernels {
     // Elements of scratch memory that one thread needs for rows of this dimension, and that `accumulate` fills.
     std::int64_t (*scratch_size)(int dimension);
     std::int64_t (*partial_size)(int dimension);
-    std::int64_t (*kept_size)(int dimension);
 
     // Normal equations of a part of one row: entries [begin, end), written to partial[0, partial_size).
     void (*accumulate)(const RowObjective<T>&, std::int64_t begin, std::int64_t end, T* scratch, T* partial);
@@ -65,8 +62,6 @@ struct RowKernels {
     // Writes half the gradient at p (rank, then bias) and the row's part of the objective.
     void (*gradient)(const RowObjective<T>&, std::int64_t row, const T* factors, T bias, T* scratch, T* gradient,
                      double* loss);
-    // Solves with a kept factor; rhs and out have `dimension` elements.
-    bool (*apply_kept)(const T* kept, int dimension, const T* rhs, T* scratch, T* out);
     // Σ x xᵀ over n contiguous rows of x (n, rank), into partial (rank, rank), the lower triangle mirrored.
     void (*gram)(const T* x, std::int64_t n, int rank, T* scratch, T* partial);
 };

@@ -103,6 +103,7 @@ def forget_members(result: ForgetResult) -> Document:
         "method": result.method,
         "path": result.path,
         "vectors": result.vectors,
+        "exact_sweeps": result.sweeps,
         "before": _standing(result.before),
         "after": _standing(result.after),
     }
