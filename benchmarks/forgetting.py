@@ -210,8 +210,8 @@ def counted_sweeps(result: ForgetResult, data: Interactions, request: ForgetRequ
     """The response step's arithmetic, in that of a sweep.
 
     Both sides are solved once, and once more the touched users, on the data before; where items lose much, the users
-    follow them. Each vector takes a coupling product and conjugate gradients a side. Before, after and in between stands
-    a gradient.
+    follow them. Each vector takes a coupling product and conjugate gradients a side. Before, after and between are
+    gradients.
     """
     view, entries = data.by_user, request.resolve(data).removal.entries
     n_rows, n_entries = data.n_users + data.n_items, len(data)
