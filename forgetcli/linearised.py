@@ -14,9 +14,9 @@ from forgetcli.interactions import Interactions
 from forgetcli.model import Array, SideFactors
 from forgetcli.objective import Objective
 
-CG_TOLERANCE = 0.01
-"""Residual of the conjugate gradients in the preconditioner's norm, relative to the first one's: each solution enters a
-correction that the Lanczos process knows to half a per cent at best."""
+CG_TOLERANCE = 0.02
+"""Residual of the conjugate gradients in the preconditioner's norm, relative to the first one's. What S is off by goes
+with the square of it: far below what the Lanczos process is stopped at."""
 
 CG_ITERATIONS = 12
 """At most: the shared preconditioner needs two or three for most rows."""

@@ -55,6 +55,8 @@ class FilledPairs {
         table_.stride = delta ? 2 * table_.width : table_.width;
         table_.x_scale = table_.half ? scale_to_one(x.data(), count_ * rank) : T(1);
         table_.delta_scale = table_.half && delta ? scale_to_one(delta->data(), count_ * rank) : T(1);
+        table_.x_unscale = 1 / table_.x_scale;
+        table_.delta_unscale = 1 / table_.delta_scale;
         const std::int64_t bytes = count_ * table_.stride * static_cast<std::int64_t>(table_.half ? 2 : sizeof(T));
         memory_.reset(new_buffer<char>(bytes));
         table_.rows = memory_.get();

@@ -17,7 +17,8 @@ struct PairTable {
     const void* rows;
     int width, stride;
     bool half;
-    T x_scale, delta_scale;
+    T x_scale, delta_scale;      // powers of two,
+    T x_unscale, delta_unscale;  // and their inverses
 };
 
 // The product with the mixed second derivative, halved: how a row's half gradient at p changes, to first order, when

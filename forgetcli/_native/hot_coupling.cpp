@@ -3,10 +3,6 @@
 #include "coupling.h"
 #include "hot_system.h"
 
-#if defined(__AVX512F__) || defined(__AVX2__)
-#include <immintrin.h>
-#endif
-
 namespace forgetcli {
 namespace FORGETCLI_VARIANT {
 namespace {
@@ -99,11 +95,11 @@ FORGETCLI_INLINE void couple_group(const Coupling<T>& c, std::int64_t first, con
         const std::int64_t index = o.indices[first + e];
         const Terms<T> terms(o, first + e, index);
         const T delta_bias = c.delta_bias ? c.delta_bias[index] : T(0);
-        const T along = terms.weight * (sum_lanes<T>(with_delta[e]) / c.pairs.delta_scale + delta_bias);
-        T pull = terms.weight * (sum_lanes<T>(with_x[e]) / c.pairs.x_scale + bias) - terms.slope;
+        const T along = terms.weight * (sum_lanes<T>(with_delta[e]) * c.pairs.delta_unscale + delta_bias);
+        T pull = terms.weight * (sum_lanes<T>(with_x[e]) * c.pairs.x_unscale + bias) - terms.slope;
         if (c.exactly) pull += along;
-        x_weight[e] = along / c.pairs.x_scale;
-        delta_weight[e] = pull / c.pairs.delta_scale;
+        x_weight[e] = along * c.pairs.x_unscale;
+        delta_weight[e] = pull * c.pairs.delta_unscale;
         *bias_sum += along;
     }
     for (int j = 0; j < width; j += L) {
@@ -183,8 +179,8 @@ FORGETCLI_INLINE void product_group(const NormalSystem<T>& s, std::int64_t first
     for (int e = 0; e < COUNT; ++e) {
         const T value = T(o.values[first + e]);
         const T weight = o.confidence_slope * value + o.confidence_offset - o.background;
-        const T along = weight * (sum_lanes<T>(dots[e]) / s.table.x_scale + bias);
-        weights[e] = along / s.table.x_scale;
+        const T along = weight * (sum_lanes<T>(dots[e]) * s.table.x_unscale + bias);
+        weights[e] = along * s.table.x_unscale;
         *bias_sum += along;
     }
     for (int j = 0; j < s.table.width; j += L) {

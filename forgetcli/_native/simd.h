@@ -4,6 +4,10 @@
 
 #include <cstdint>
 
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
 #if defined(__AVX512F__)
 #define FORGETCLI_VECTOR_BYTES 64
 #elif defined(__AVX2__)
@@ -101,6 +105,44 @@ FORGETCLI_INLINE T sum_lanes(Vector<T> v) {
     }
     return lane[0];
 }
+
+#if defined(__AVX2__)
+FORGETCLI_INLINE float sum_quarter(__m128 v) {
+    v = _mm_add_ps(v, _mm_movehl_ps(v, v));
+    return _mm_cvtss_f32(_mm_add_ss(v, _mm_shuffle_ps(v, v, 1)));
+}
+
+FORGETCLI_INLINE float sum_half(__m256 v) {
+    return sum_quarter(_mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1)));
+}
+
+FORGETCLI_INLINE double sum_half(__m256d v) {
+    const __m128d pair = _mm_add_pd(_mm256_castpd256_pd128(v), _mm256_extractf128_pd(v, 1));
+    return _mm_cvtsd_f64(_mm_add_sd(pair, _mm_unpackhi_pd(pair, pair)));
+}
+
+#if defined(__AVX512F__)
+template <>
+FORGETCLI_INLINE float sum_lanes<float>(Vector<float> v) {
+    return sum_half(_mm256_add_ps(_mm512_castps512_ps256((__m512)v), _mm512_extractf32x8_ps((__m512)v, 1)));
+}
+
+template <>
+FORGETCLI_INLINE double sum_lanes<double>(Vector<double> v) {
+    return sum_half(_mm256_add_pd(_mm512_castpd512_pd256((__m512d)v), _mm512_extractf64x4_pd((__m512d)v, 1)));
+}
+#else
+template <>
+FORGETCLI_INLINE float sum_lanes<float>(Vector<float> v) {
+    return sum_half((__m256)v);
+}
+
+template <>
+FORGETCLI_INLINE double sum_lanes<double>(Vector<double> v) {
+    return sum_half((__m256d)v);
+}
+#endif
+#endif
 
 FORGETCLI_INLINE int round_up(int n, int multiple) { return (n + multiple - 1) / multiple * multiple; }
 
