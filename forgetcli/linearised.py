@@ -134,7 +134,6 @@ def couple(
         bias=own.bias,
         direction=direction.factors,
         direction_bias=direction.bias if objective.biases else None,
-        exactly=False,
         half=True,
         threads=threads,
     )

@@ -233,7 +233,6 @@ def test_the_coupling_is_the_gradients_finite_difference(kind: str, rank: int, i
         bias=np.ascontiguousarray(own[:, rank]) if problem.with_bias else np.zeros(problem.n_rows),
         direction=direction,
         direction_bias=direction_bias,
-        exactly=False,
         half=False,
         threads=2,
     )
@@ -289,7 +288,6 @@ def test_halves_change_the_coupling_by_their_rounding_alone(kind: str, instructi
             bias=np.zeros(3, np.float32),
             direction=direction.astype(np.float32),
             direction_bias=np.zeros(len(direction), np.float32) if problem.with_bias else None,
-            exactly=False,
             half=half,
             threads=2,
         )

@@ -81,12 +81,11 @@ def couple_rows(
     bias: _Vector,
     direction: _Matrix,
     direction_bias: _Vector | None,
-    exactly: bool,
     half: bool,
     threads: int,
 ) -> _Matrix:
-    """(n, k or k + 1): how the rows' half gradients change along a direction δ of the other side's parameters: to
-    first order, or exactly. direction_gram is background · Σ (x δᵀ + δ xᵀ) over the other side's rows. half: go
+    """(n, k or k + 1): how the rows' half gradients change along a direction δ of the other side's parameters, to
+    first order. direction_gram is background · Σ (x δᵀ + δ xᵀ) over the other side's rows. half: go
     through memory in 16-bit floats, if the arrays are float32 and the machine has the instructions."""
 
 def solve_normal(

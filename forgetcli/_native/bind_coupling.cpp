@@ -82,7 +82,7 @@ Output<T, 2> couple_rows(Input<std::int64_t, 1> indptr, Input<std::int32_t, 1> i
                          Input<T, 2> other, std::optional<Input<T, 1>> other_bias,
                          std::optional<Input<T, 2>> direction_gram, bool with_bias, Pair confidence, Pair target,
                          double background, Input<T, 2> factors, Input<T, 1> bias, Input<T, 2> direction,
-                         std::optional<Input<T, 1>> direction_bias, bool exactly, bool half, int threads) {
+                         std::optional<Input<T, 1>> direction_bias, bool half, int threads) {
     const Arguments<T> arguments{indptr,    indices,    values, other,      other_bias, direction_gram,
                                  with_bias, confidence, target, background, 0.0,        false};
     const RowObjective<T> o = arguments.checked();
@@ -98,7 +98,7 @@ Output<T, 2> couple_rows(Input<std::int64_t, 1> indptr, Input<std::int32_t, 1> i
     T* product;
     auto out = new_matrix<T>(n_rows, d, &product);
     const FilledPairs<T> pairs(other, direction, half, threads);
-    const Coupling<T> coupling{o, pairs.table(), direction_bias ? direction_bias->data() : nullptr, exactly};
+    const Coupling<T> coupling{o, pairs.table(), direction_bias ? direction_bias->data() : nullptr};
     const CouplingKernels<T>& kernels = coupling_kernels<T>();
     ScratchPool<T> scratch(threads, 2 * pairs.table().width);
     for_rows(o, RowList{nullptr, n_rows}, 16 * d, o.gram ? d * d : d, threads, [](std::int64_t) { return true; },
@@ -170,7 +170,7 @@ void bind(nb::module_& m) {
     m.def("couple_rows", &couple_rows<T>, nb::kw_only(), "indptr"_a, "indices"_a, "values"_a, "other"_a.noconvert(),
           "other_bias"_a.none(), "direction_gram"_a.none(), "with_bias"_a, "confidence"_a, "target"_a, "background"_a,
           "factors"_a.noconvert(), "bias"_a.noconvert(), "direction"_a.noconvert(), "direction_bias"_a.none(),
-          "exactly"_a, "half"_a, "threads"_a);
+          "half"_a, "threads"_a);
     m.def("solve_normal", &solve_normal<T>, nb::kw_only(), "indptr"_a, "indices"_a, "values"_a, "other"_a.noconvert(),
           "gram"_a.none(), "with_bias"_a, "confidence"_a, "background"_a, "reg"_a, "reg_by_count"_a,
           "rhs"_a.noconvert(), "vectors"_a.noconvert(), "slope"_a.noconvert(), "offset"_a.noconvert(), "tolerance"_a,

@@ -22,14 +22,12 @@ struct PairTable {
 };
 
 // The product with the mixed second derivative, halved: how a row's half gradient at p changes, to first order, when
-// the other side moves along δ (and its biases along `delta_bias`); with `exactly`, to all orders, of which there are
-// two. `gram` in the objective is background · Σ_all (x δᵀ + δ xᵀ).
+// the other side moves along δ (and its biases along `delta_bias`). `gram` in the objective is background · Σ_all (x δᵀ + δ xᵀ).
 template <typename T>
 struct Coupling {
     RowObjective<T> objective;
     PairTable<T> pairs;
     const T* delta_bias;  // (n_other,) or null
-    bool exactly;
 };
 
 // The normal matrices of the rows, for the method of conjugate gradients, preconditioned by one shared pencil: a row of

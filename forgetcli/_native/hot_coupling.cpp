@@ -96,8 +96,7 @@ FORGETCLI_INLINE void couple_group(const Coupling<T>& c, std::int64_t first, con
         const Terms<T> terms(o, first + e, index);
         const T delta_bias = c.delta_bias ? c.delta_bias[index] : T(0);
         const T along = terms.weight * (sum_lanes<T>(with_delta[e]) * c.pairs.delta_unscale + delta_bias);
-        T pull = terms.weight * (sum_lanes<T>(with_x[e]) * c.pairs.x_unscale + bias) - terms.slope;
-        if (c.exactly) pull += along;
+        const T pull = terms.weight * (sum_lanes<T>(with_x[e]) * c.pairs.x_unscale + bias) - terms.slope;
         x_weight[e] = along * c.pairs.x_unscale;
         delta_weight[e] = pull * c.pairs.delta_unscale;
         *bias_sum += along;
