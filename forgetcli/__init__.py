@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         read_records,
     )
     from forgetcli.unlearn import ForgetResult, Standing, forget, retrain
+    from forgetcli.verification import Verification, verify
 
 __version__ = "0.1.0"
 
@@ -78,6 +79,7 @@ _HOMES = {
         "read_records",
     ),
     "forgetcli.unlearn": ("ForgetResult", "Standing", "forget", "retrain"),
+    "forgetcli.verification": ("Verification", "verify"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -107,6 +109,7 @@ __all__ = [
     "SweepReport",
     "TrainConfig",
     "UsageError",
+    "Verification",
     "Vocabulary",
     "__version__",
     "as_ids",
@@ -124,6 +127,7 @@ __all__ = [
     "save",
     "split_holdout",
     "train",
+    "verify",
 ]
 
 

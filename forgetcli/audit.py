@@ -41,15 +41,8 @@ def audit(
     model nor a retrain carries its interactions, when the models have nothing in common, or when the forgotten ratings
     are not known.
     """
-    if not retrained:
-        raise UsageError("there is no retrained model to compare with")
-    models = [unlearned, *retrained, original]
-    if len({model.config.objective for model in models}) > 1:
-        raise UsageError("explicit and implicit models cannot be compared: their predictions mean different things")
+    ground, forgotten, values = _measured(unlearned, retrained, original, request, data)
     explicit = original.config.objective == "explicit"
-    ground = CommonGround.of(models, remaining_data(unlearned, retrained))
-    forgotten = ground.pairs(forgotten_pairs(request, original, data))
-    values = _values(forgotten, explicit)
     held = still_held(unlearned, request)
     memory = residual_memory([model.factors for model in ground.models], forgotten, values)
     membership = _membership(ground, forgotten, values, np.random.default_rng(seed), explicit)
@@ -69,6 +62,19 @@ def audit(
         membership=membership,
         cautions=(*cautions(unlearned, retrained, request), *_cautions(forgotten, len(retrained))),
     )
+
+
+def memory_left(
+    unlearned: Model,
+    retrained: Sequence[Model],
+    original: Model,
+    request: ForgetRequest,
+    *,
+    data: Interactions | None = None,
+) -> Memory | None:
+    """The memory alone, of what `audit` measures; None where no forgotten pair can be measured."""
+    ground, forgotten, values = _measured(unlearned, retrained, original, request, data)
+    return residual_memory([model.factors for model in ground.models], forgotten, values)
 
 
 def residual_memory(models: Sequence[Factors], forgotten: Pairs, values: NDArray[np.float64]) -> Memory | None:
@@ -93,6 +99,24 @@ def residual_memory(models: Sequence[Factors], forgotten: Pairs, values: NDArray
         rms_to_retrains=float(np.sqrt(np.mean(np.square(unlearned - centre)))),
         rms_between_retrains=float(np.sqrt(np.mean(np.square(retrained[0] - others[0])))) if others else None,
     )
+
+
+def _measured(
+    unlearned: Model,
+    retrained: Sequence[Model],
+    original: Model,
+    request: ForgetRequest,
+    data: Interactions | None,
+) -> tuple[CommonGround, Pairs, NDArray[np.float64]]:
+    """The models on common ground, the forgotten pairs there, and their values."""
+    if not retrained:
+        raise UsageError("there is no retrained model to compare with")
+    models = [unlearned, *retrained, original]
+    if len({model.config.objective for model in models}) > 1:
+        raise UsageError("explicit and implicit models cannot be compared: their predictions mean different things")
+    ground = CommonGround.of(models, remaining_data(unlearned, retrained))
+    forgotten = ground.pairs(forgotten_pairs(request, original, data))
+    return ground, forgotten, _values(forgotten, original.config.objective == "explicit")
 
 
 def _membership(

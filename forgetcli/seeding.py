@@ -25,7 +25,8 @@ def starting_factors(
     row's state plus j golden ratios; pairs of draws become normal variates by Box & Muller's transform, in float64.
     """
     factors = np.empty((len(keys), rank), dtype)
-    state = _mix(_mix(keys) ^ _mix(np.uint64(seed) + _GOLDEN))
+    # Of an array, since NumPy warns where a scalar wraps around.
+    state = _mix(_mix(keys) ^ _mix(np.array([seed], np.uint64) + _GOLDEN))
     pairs = (rank + 1) // 2
     step = max(1, _BLOCK_ELEMENTS // (2 * pairs))
     for begin in range(0, len(keys), step):

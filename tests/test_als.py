@@ -176,3 +176,8 @@ def test_equations_that_cannot_be_solved_are_a_numerical_error() -> None:
     data = Interactions.from_arrays([1, 1, 2], [1, 2, 2], [3e38, -3e38, 3e38])
     with pytest.raises(NumericalError, match="no finite solution"):
         als.train(data, TrainConfig(factors=2, sweeps=3))
+
+
+def test_the_largest_seed_starts_training_like_any_other() -> None:
+    config = dataclasses.replace(CONFIGS["plain"], sweeps=1, seed=2**63 - 1)
+    assert np.isfinite(als.train(interactions(), config).factors.item.factors).all()

@@ -103,6 +103,52 @@ def test_where_a_retrain_costs_no_more_it_is_done_and_said(work: Path) -> None:
     assert (work / "retrained.npz").read_bytes() == (work / "model.npz").read_bytes()
 
 
+def test_no_retrain_takes_the_step_where_a_retrain_would_cost_no_more(work: Path) -> None:
+    run = forget_well("forget", "model.npz", *DELETIONS, "--no-retrain", "--json", cwd=work)
+    assert (run.document["asked_method"], run.document["method"]) == ("auto", "response")
+    assert "trained anew" not in run.err
+    check_error(forget("forget", "model.npz", *DELETIONS, "--no-retrain", "--method", "retrain", cwd=work), 2)
+
+
+def test_verify_measures_what_is_left_beside_retrains(work: Path) -> None:
+    plain = forget_well("forget", "model.npz", *DELETIONS, "-o", "plain.npz", "--json", cwd=work)
+    assert plain.document["verify"] is None
+    run = forget_well("forget", "model.npz", *DELETIONS, "--verify", "--verify-seeds", "4", "--json", cwd=work)
+    assert (work / "model.npz").read_bytes() == (work / "plain.npz").read_bytes()
+    assert longest_line(run.err) <= LONGEST_LINE
+    found = run.document["verify"]
+    assert found["retrains"] == 4
+    assert (found["memory"]["pairs"], found["memory"]["left_out"]) == (48, 896)
+    flat = " ".join(run.err.split())
+    assert found["sentence"] in flat
+    for figure in (found["memory"]["unlearned"], *(found["memory"]["retrained"][key] for key in ("mean", "deviation"))):
+        assert f"{figure:.4f}" in flat
+    assert len(run.document["sweeps"]) == len(plain.document["sweeps"])
+
+
+def test_verifying_a_dry_run_and_where_there_is_nothing_to_forget(work: Path) -> None:
+    before = (work / "model.npz").read_bytes()
+    dry = forget_well("forget", "model.npz", *DELETIONS, "--verify", "--dry-run", "--json", cwd=work)
+    assert dry.document["verify"]["memory"]["pairs"] == 48
+    nothing = forget_well("forget", "model.npz", "--user", "123456789", "--verify", "--json", cwd=work)
+    assert nothing.document["verify"] is None
+    assert (work / "model.npz").read_bytes() == before
+
+
+def test_a_model_without_its_data_is_verified_with_it(work: Path) -> None:
+    forget_well("train", "ratings.parquet", *SMALL, "--no-interactions", "-o", "small.npz", cwd=work)
+    given = ("--data", "ratings.parquet", "--verify", "--json")
+    small = forget_well("forget", "small.npz", *DELETIONS, *given, cwd=work).document["verify"]
+    assert small == forget_well("forget", "model.npz", *DELETIONS, "--verify", "--json", cwd=work).document["verify"]
+
+
+@pytest.mark.parametrize("options", [("--verify-seeds", "3"), ("--verify", "--verify-seeds", "2")])
+def test_a_verification_that_would_tell_nothing_is_refused(options: tuple[str, ...], work: Path) -> None:
+    before = (work / "model.npz").read_bytes()
+    check_error(forget("forget", "model.npz", *DELETIONS, *options, cwd=work), 2, "--verify-seeds")
+    assert (work / "model.npz").read_bytes() == before
+
+
 def test_forgetting_by_sweeps_reports_each_of_them(work: Path) -> None:
     run = forget_well("forget", "model.npz", *DELETIONS, "--method", "sweeps", "--sweeps", "4", "--json", cwd=work)
     assert [set(sweep) for sweep in run.document["sweeps"]] == [{"objective", "seconds"}] * 4

@@ -44,8 +44,9 @@ ALLOWED = {
     "membership": "common model",
     "verdict": "comparison",
     "audit": "common comparison errors interactions membership model records verdict",
+    "verification": "als audit errors interactions model records verdict",
     "report": "als checkpoint comparison config ids interactions model printable recommending records tables unlearn"
-    " verdict",
+    " verdict verification",
 }
 """By module or package. `cli`, which may import everything, and the package's entrance, which lists everything, are
 left out."""

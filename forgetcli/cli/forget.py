@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from forgetcli.cli.options import (
     add_column_options,
@@ -25,6 +26,8 @@ from forgetcli.cli.targets import (
 from forgetcli.errors import CheckFailed, UsageError
 
 if TYPE_CHECKING:
+    from forgetcli.interactions import Interactions
+    from forgetcli.model import Model
     from forgetcli.records import ForgetRequest, RequestCounts
     from forgetcli.unlearn import ForgetResult
 
@@ -43,12 +46,16 @@ Without -o the model itself is replaced, all of it or nothing, and the old one
 is gone. Nothing of what was forgotten is kept: no list, no count, no digest.
 Asking again changes nothing. Runs on the same model at the same time wait for
 each other. Copies, backups and the data the model came from are not touched.
+
+--verify then trains a few models that never saw the records, and says how much
+of them the new model remembers beside those. It takes as many retrains.
 """
 
 EXAMPLES = """
 forget forget model.npz --records deletions.csv
 forget forget model.npz --user 42 --user 1317
 forget forget model.npz --item 4 -o without-4.npz
+forget forget model.npz --records deletions.csv --verify
 psql -c "copy withdrawn to stdout csv header" | forget forget model.npz \\
     --records - --on-unknown ignore --quiet
 forget forget model.npz --records deletions.csv --dry-run --json
@@ -56,6 +63,7 @@ forget forget model.npz --records deletions.csv --dry-run --json
 
 METHODS = ("auto", "response", "sweeps", "retrain")
 DEFAULT_SWEEPS = 5
+DEFAULT_SEEDS = 3
 ON_UNKNOWN = ("warn", "ignore", "fail")
 
 
@@ -77,6 +85,14 @@ def add_arguments(parser: Parser) -> None:
     how.add_argument(
         "--sweeps", type=positive_count, metavar="N", help=f"of --method sweeps (default: {DEFAULT_SWEEPS})"
     )
+    how.add_argument("--no-retrain", action="store_true", help="with --method auto: a response step whatever it costs")
+    how.add_argument("--verify", action="store_true", help="measure what is left, beside retrains made for the purpose")
+    how.add_argument(
+        "--verify-seeds",
+        type=positive_count,
+        metavar="N",
+        help=f"so many retrains, each of its own seed (default: {DEFAULT_SEEDS})",
+    )
     how.add_argument(
         "--on-unknown",
         choices=ON_UNKNOWN,
@@ -96,16 +112,11 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Loads, forgets, saves, all under the model's lock when it is to be replaced."""
+    """Loads, forgets, saves, all under the model's lock when it is to be replaced; then verifies, and reports."""
     from forgetcli import files
 
     session = Session(arguments)
-    if not (arguments.records or arguments.user or arguments.item):
-        raise UsageError("nothing to forget was named", hint="give --records FILE, --user ID or --item ID")
-    if arguments.sweeps is not None and arguments.method != "sweeps":
-        raise UsageError(f"--sweeps belongs to --method sweeps, not to --method {arguments.method}")
-    if arguments.lock_timeout < 0:
-        raise UsageError("--lock-timeout must be at least 0")
+    _require_sensible(arguments)
     target: str = arguments.output or arguments.model
     require_output_is_no_input(target, [*arguments.records, *arguments.data])
     if not arguments.dry_run:
@@ -113,13 +124,47 @@ def run(arguments: argparse.Namespace) -> None:
     with session.stage("reading", "reading the request"):  # before the lock: standard input may take its time
         request = request_of(arguments)
     if arguments.dry_run:
-        _forget(session, arguments, request, target)
-        return
-    with locked_for_replacing(arguments.model, target, arguments.lock_timeout, session.say):
-        _forget(session, arguments, request, target)
+        done = _forget(session, arguments, request, target)
+    else:
+        with locked_for_replacing(arguments.model, target, arguments.lock_timeout, session.say):
+            done = _forget(session, arguments, request, target)
+    session.finish(
+        {
+            "dry_run": arguments.dry_run,
+            "asked_method": arguments.method,
+            **done.members,
+            "sweeps": session.sweeps,
+            "verify": _verify(session, arguments, request, done) if arguments.verify else None,
+        }
+    )
 
 
-def _forget(session: Session, arguments: argparse.Namespace, request: ForgetRequest, target: str) -> None:
+def _require_sensible(arguments: argparse.Namespace) -> None:
+    if not (arguments.records or arguments.user or arguments.item):
+        raise UsageError("nothing to forget was named", hint="give --records FILE, --user ID or --item ID")
+    if arguments.sweeps is not None and arguments.method != "sweeps":
+        raise UsageError(f"--sweeps belongs to --method sweeps, not to --method {arguments.method}")
+    if arguments.no_retrain and arguments.method == "retrain":
+        raise UsageError("--method retrain and --no-retrain contradict each other")
+    if arguments.verify_seeds is not None and not arguments.verify:
+        raise UsageError("--verify-seeds belongs to --verify")
+    if arguments.verify_seeds is not None and arguments.verify_seeds < DEFAULT_SEEDS:
+        raise UsageError(f"--verify-seeds must be at least {DEFAULT_SEEDS}: fewer do not show their own noise")
+    if arguments.lock_timeout < 0:
+        raise UsageError("--lock-timeout must be at least 0")
+
+
+@dataclass(frozen=True)
+class _Done:
+    """What was there, what became of it, and what the JSON object says of that."""
+
+    original: Model
+    data: Interactions | None
+    result: ForgetResult
+    members: dict[str, Any]
+
+
+def _forget(session: Session, arguments: argparse.Namespace, request: ForgetRequest, target: str) -> _Done:
     from forgetcli import checkpoint, unlearn
     from forgetcli.report import documents, summaries
 
@@ -132,7 +177,7 @@ def _forget(session: Session, arguments: argparse.Namespace, request: ForgetRequ
         result = unlearn.forget(
             model,
             request,
-            method=arguments.method,
+            method="response" if arguments.method == "auto" and arguments.no_retrain else arguments.method,
             sweeps=arguments.sweeps or DEFAULT_SWEEPS,
             interactions=interactions,
             threads=arguments.threads,
@@ -141,20 +186,39 @@ def _forget(session: Session, arguments: argparse.Namespace, request: ForgetRequ
         )
     written = _write(session, arguments, result, target, carries_data=model.interactions is not None)
     session.say(summaries.forget_summary(result, session.seconds["sweeping"]))
+    if arguments.method == "auto" and result.method == "retrain":
+        session.say(summaries.RETRAINED)
     if arguments.on_unknown == "warn" and (unknown := summaries.unknown_text(result.counts)):
         session.warn(f"not in the model: {unknown}")
     if written:
         session.say(summaries.saved_summary(target, os.path.getsize(target)))
     elif arguments.dry_run:
         session.say("Nothing was written: this was a dry run.")
-    session.finish(
-        {
-            "dry_run": arguments.dry_run,
-            **documents.forget_members(result),
-            "sweeps": session.sweeps,
-            "model": documents.model_members(target if written else None, result.model),
-        }
-    )
+    model_members = documents.model_members(target if written else None, result.model)
+    return _Done(model, interactions, result, {**documents.forget_members(result), "model": model_members})
+
+
+def _verify(
+    session: Session, arguments: argparse.Namespace, request: ForgetRequest, done: _Done
+) -> dict[str, Any] | None:
+    """After the new model is in place: whoever interrupts the retrains has not stopped the forgetting."""
+    from forgetcli.report import summaries
+    from forgetcli.verification import verify
+
+    if done.result.method is None:
+        return None
+    with session.stage("verifying", "retraining to verify"):
+        found = verify(
+            done.result.model,
+            done.original,
+            request,
+            seeds=arguments.verify_seeds or DEFAULT_SEEDS,
+            data=done.data,
+            threads=arguments.threads,
+            on_step=session.on_step,
+        )
+    session.say(summaries.verify_summary(found, session.seconds["verifying"]))
+    return found.to_dict()
 
 
 def _write(

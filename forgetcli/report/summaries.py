@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from forgetcli.printable import printable
-from forgetcli.report.text import count, duration, figure, metrics, size, sparkline, summary
+from forgetcli.report.text import count, duration, figure, metrics, paragraph, size, sparkline, summary
 
 if TYPE_CHECKING:
     from forgetcli.checkpoint import ModelInfo
@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     from forgetcli.records import RequestCounts, Resolution
     from forgetcli.tables import ReadResult
     from forgetcli.unlearn import ForgetResult, Standing
+    from forgetcli.verification import Verification
+
+RETRAINED = paragraph(
+    "The model was trained anew: that costs no more here than a response step that reaches as much. "
+    "--no-retrain takes the step."
+)
 
 
 def read_summary(read: ReadResult, held_out: Heldout | None) -> str:
@@ -60,6 +66,19 @@ def forget_summary(result: ForgetResult, seconds: float) -> str:
         erased = _listed((result.erased_users, "user"), (result.erased_items, "item"))
         rows.append(("Erased", f"{erased} with nothing left"))
     rows.append(("Forgotten", f"by {_means(result)} in {duration(seconds)}; {_standings(result.before, result.after)}"))
+    return summary(rows)
+
+
+def verify_summary(found: Verification, seconds: float) -> str:
+    """What is left of the records, beside the retrains' own."""
+    memory = found.memory
+    rows = [("Verified", f"with {count(found.retrains, 'retrain')} in {duration(seconds)}: {found.sentence}")]
+    if memory is not None and memory.unlearned is not None and memory.retrained is not None:
+        itself = f"{memory.retrained.mean:.4f}, standard deviation {memory.retrained.deviation or 0.0:.4f}"
+        left_out = f"; {count(memory.left_out, 'pair')} could not be measured" if memory.left_out else ""
+        rows.append(("Memory", f"{memory.unlearned:.4f}, the retrains' mean {itself}{left_out}"))
+        chance = f"{100 * found.by_chance:.0f} %"
+        rows.append(("", f"{chance} of models that never saw the pairs lie outside so few retrains' two deviations"))
     return summary(rows)
 
 
@@ -141,7 +160,7 @@ def _means(result: ForgetResult) -> str:
     if result.path == "fallback":
         return f"{sweeps}, since the response step raised the objective or was not finite,"
     if result.method == "retrain":
-        return f"a retrain of {sweeps}, which costs no more here: the model was trained anew"
+        return f"a retrain of {sweeps}"
     if result.method == "response":
         end = f" and {sweeps}" if result.sweeps else ""
         return f"a response step of {count(result.vectors, 'Krylov vector')}{end}"
