@@ -166,8 +166,9 @@ def _shared_pencil(
     """E, slope and offset: the mean matrix of a row of n entries is E⁻ᵀ (n · slope + offset) E⁻¹."""
     x = np.concatenate([other.factors, np.ones((len(other), 1))], axis=1) if objective.biases else other.factors
     slope, offset = objective.confidence
-    weights = slope * np.bincount(view.indices, weights=view.values, minlength=view.n_columns)
-    weights += (offset - objective.background) * view.column_counts()
+    weights = (offset - objective.background) * view.column_counts().astype(np.float64)
+    if slope:
+        weights += slope * np.bincount(view.indices, weights=view.values, minlength=view.n_columns)
     x = x.astype(np.float64)
     mean = (x * weights[:, None]).T @ x / max(view.nnz, 1)
     dense, ridge = objective.background * (x.T @ x), objective.reg * np.eye(x.shape[1])
