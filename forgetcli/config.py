@@ -28,7 +28,9 @@ class TrainConfig:
     reg_scaling:       "count" multiplies λ by the row's number of interactions (ALS-WR, Zhou et al. 2008), "none"
                        does not.
     biases:            explicit only: learn b_u and b_i.
-    alpha:             implicit only: confidence is 1 + alpha · value.
+    global_mean:       explicit only: predictions start from μ, the mean of the values; without it μ is 0.
+    alpha:             implicit only: confidence is confidence_base + alpha · value.
+    confidence_base:   implicit only; 1 in Hu, Koren & Volinsky's paper.
     unobserved_weight: implicit only: w0, the weight of a pair that was not observed.
     seed:              keys the items' starting factors.
     dtype:             of the factors and of the arithmetic.
@@ -43,7 +45,9 @@ class TrainConfig:
     reg: float = 0.07
     reg_scaling: RegScaling = "count"
     biases: bool = True
+    global_mean: bool = True
     alpha: float = 10.0
+    confidence_base: float = 1.0
     unobserved_weight: float = 1.0
     seed: int = 0
     dtype: Dtype = "float32"
@@ -76,7 +80,14 @@ class TrainConfig:
             "off for an implicit model: it has none",
             self.biases,
         )
+        _require(isinstance(self.global_mean, bool), "global-mean", "true or false", self.global_mean)
         _require(_is_finite(self.alpha) and self.alpha > 0, "alpha", "a number above 0", self.alpha)
+        _require(
+            _is_finite(self.confidence_base) and self.confidence_base >= 0,
+            "confidence-base",
+            "a number, at least 0",
+            self.confidence_base,
+        )
         _require(
             _is_finite(self.unobserved_weight) and self.unobserved_weight >= 0,
             "unobserved-weight",

@@ -66,7 +66,7 @@ def test_sweeps_are_training_sweeps_on_the_remaining_data(name: str) -> None:
     expected, _ = als.descend(left, start, Objective.of(config, left), sweeps=3)
     np.testing.assert_array_equal(result.model.factors.item.factors, expected.item.factors)
     np.testing.assert_array_equal(result.model.factors.user.factors, expected.user.factors)
-    assert result.model.factors.global_mean == (left.mean_value() if config.objective == "explicit" else 0)
+    assert result.model.factors.global_mean == Objective.of(config, left).global_mean
 
 
 @pytest.mark.parametrize("name", CONFIGS)

@@ -114,7 +114,8 @@ def info_text(path: str, info: ModelInfo) -> str:
         ("lambda", f"{config.reg:g}{scaled}"),
     ]
     if config.objective == "implicit":
-        rows.append(("weights", f"1 + {config.alpha:g} value; {config.unobserved_weight:g} where not observed"))
+        confidence = f"{config.confidence_base:g} + {config.alpha:g} value"
+        rows.append(("weights", f"{confidence}; {config.unobserved_weight:g} where not observed"))
     rows += [
         ("users", f"{info.n_users:,} ({info.user_id_kind} ids)"),
         ("items", f"{info.n_items:,} ({info.item_id_kind} ids)"),
@@ -128,7 +129,8 @@ def info_text(path: str, info: ModelInfo) -> str:
 def _objective(config: TrainConfig) -> str:
     if config.objective == "implicit":
         return "implicit"
-    return "explicit with biases" if config.biases else "explicit without biases"
+    biases = "explicit with biases" if config.biases else "explicit without biases"
+    return biases if config.global_mean else f"{biases}, around 0 instead of the mean"
 
 
 def _data(info: ModelInfo) -> str:
