@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from forgetcli.evaluate import held_out_metrics
     from forgetcli.ids import Vocabulary, as_ids
     from forgetcli.interactions import Heldout, Interactions, split_holdout
+    from forgetcli.interop import Imported, Stated, import_model, read_row_ids
     from forgetcli.model import Factors, HistoryEntry, Model, SideFactors
     from forgetcli.recommending import Recommendations, recommend
     from forgetcli.records import ForgetRequest, RequestCounts, Resolution
@@ -67,6 +68,7 @@ _HOMES = {
     "forgetcli.evaluate": ("held_out_metrics",),
     "forgetcli.ids": ("Vocabulary", "as_ids"),
     "forgetcli.interactions": ("Heldout", "Interactions", "split_holdout"),
+    "forgetcli.interop": ("Imported", "Stated", "import_model", "read_row_ids"),
     "forgetcli.model": ("Factors", "HistoryEntry", "Model", "SideFactors"),
     "forgetcli.recommending": ("Recommendations", "recommend"),
     "forgetcli.records": ("ForgetRequest", "RequestCounts", "Resolution"),
@@ -95,6 +97,7 @@ __all__ = [
     "ForgetResult",
     "Heldout",
     "HistoryEntry",
+    "Imported",
     "Interactions",
     "Model",
     "ModelFileError",
@@ -106,6 +109,7 @@ __all__ = [
     "Resolution",
     "SideFactors",
     "Standing",
+    "Stated",
     "SweepReport",
     "TrainConfig",
     "UsageError",
@@ -116,12 +120,14 @@ __all__ = [
     "compare",
     "forget",
     "held_out_metrics",
+    "import_model",
     "inspect",
     "load",
     "read_heldout",
     "read_interactions",
     "read_item_names",
     "read_records",
+    "read_row_ids",
     "recommend",
     "retrain",
     "save",

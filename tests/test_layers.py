@@ -34,6 +34,7 @@ ALLOWED = {
     "krylov": "model",
     "linearised": "_native als csr interactions model objective",
     "response": "_native als csr interactions krylov linearised model objective",
+    "interop": "als config csr errors files ids interactions model objective tables",
     "unlearn": "als errors interactions model objective records response",
     "recommending": "_native csr errors model",
     "evaluate": "config errors interactions model recommending",
@@ -45,8 +46,8 @@ ALLOWED = {
     "verdict": "comparison",
     "audit": "common comparison errors interactions membership model records verdict",
     "verification": "als audit errors interactions model records verdict",
-    "report": "als checkpoint comparison config ids interactions model printable recommending records tables unlearn"
-    " verdict verification",
+    "report": "als checkpoint comparison config ids interactions interop model printable recommending records tables"
+    " unlearn verdict verification",
 }
 """By module or package. `cli`, which may import everything, and the package's entrance, which lists everything, are
 left out."""

@@ -17,7 +17,11 @@ COMMANDS = {
     "compare": "compare a model that forgot with one that never knew",
     "recommend": "list the best items for users",
     "info": "say what a model file is",
+    "import": "take over a model that another trainer made",
 }
+
+MODULES = {"import": "importing"}
+"""Of commands whose name cannot be a module's."""
 
 HELP = """\
 usage: forget COMMAND ... [options]
@@ -100,7 +104,7 @@ def run(given: list[str]) -> None:
         raise _unknown_command(name)
     from forgetcli.cli.parser import command_parser
 
-    module = import_module(f"forgetcli.cli.{name}")
+    module = import_module(f"forgetcli.cli.{MODULES.get(name, name)}")
     parser = command_parser(name, module.SYNOPSIS, module.DETAILS, module.EXAMPLES)
     module.add_arguments(parser)
     arguments = parser.parse(rest)

@@ -13,6 +13,7 @@ from forgetcli import __version__
 if TYPE_CHECKING:
     from forgetcli.checkpoint import ModelInfo
     from forgetcli.ids import Vocabulary
+    from forgetcli.interop import Imported
     from forgetcli.model import Model
     from forgetcli.recommending import Recommendations
     from forgetcli.records import RequestCounts
@@ -75,6 +76,18 @@ def input_members(read: ReadResult, held_out: int) -> Document:
         "duplicates": read.duplicates,
         "has_ratings": read.has_ratings,
         "held_out": held_out,
+    }
+
+
+def import_members(imported: Imported) -> Document:
+    """What did not go into the model, and how far its factors are from their solutions on the data."""
+    return {
+        "left_out": {
+            "interactions": imported.left_out,
+            "idle_users": imported.idle_users,
+            "idle_items": imported.idle_items,
+        },
+        "agreement": {"users": imported.agreement.users, "items": imported.agreement.items},
     }
 
 

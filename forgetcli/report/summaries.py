@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from forgetcli.checkpoint import ModelInfo
     from forgetcli.config import TrainConfig
     from forgetcli.interactions import Heldout
+    from forgetcli.interop import Imported
     from forgetcli.model import HistoryEntry, Model
     from forgetcli.records import RequestCounts, Resolution
     from forgetcli.tables import ReadResult
@@ -53,6 +54,33 @@ def train_summary(model: Model, seconds: float) -> str:
     if history[-1].metrics:
         rows.append(("Validated", metrics(history[-1].metrics)))
     return summary(rows)
+
+
+def import_summary(imported: Imported, form: str) -> str:
+    """What was taken over, and how well it fits the data."""
+    model, agreement = imported.model, imported.agreement
+    rows = [
+        (
+            "Imported",
+            f"{form} model: {_objective(model.config)}, {count(model.config.factors, 'factor')} of "
+            f"{count(len(model.users), 'user')} and {count(len(model.items), 'item')}, "
+            f"{count(model.config.sweeps, 'sweep')}",
+        ),
+        (
+            "On data",
+            f"users are {_share(agreement.users)} from their exact solutions, items {_share(agreement.items)}",
+        ),
+    ]
+    left_out = _listed(
+        (imported.left_out, "interaction"), (imported.idle_users, "idle user"), (imported.idle_items, "idle item")
+    )
+    if left_out != "nothing":
+        rows.append(("Left out", left_out))
+    return summary(rows)
+
+
+def _share(value: float) -> str:
+    return f"{100 * value:.2g} %" if value >= 1e-6 else "0 %"
 
 
 def forget_summary(result: ForgetResult, seconds: float) -> str:
