@@ -30,6 +30,8 @@ SOURCE by --format:
   npy       a .npz of user_factors and item_factors (and user_bias, item_bias,
             global_mean, user_ids, item_ids), or a .npy of users' and one of
             items' factors; the objective is stated with the options below
+  spark     the directory of ALSModel.save(), and with --estimator that of
+            ALS.save(), which says the objective
 
 Nothing is unpickled. What the source does not say of its objective must be
 stated. How far the factors are from their exact solutions on the data is
@@ -40,11 +42,12 @@ of the training.
 EXAMPLES = """
 forget import als.npz --format implicit --data plays.parquet \\
     --user-ids users.csv --item-ids items.csv -o model.npz
+forget import als-model --format spark --estimator als --data ratings.parquet
 forget import users.npy items.npy --format npy --data ratings.csv \\
     --objective explicit --reg 0.05 --reg-scaling count -o model.npz
 """
 
-FORMATS = ("implicit", "npy")
+FORMATS = ("implicit", "npy", "spark")
 ON_MISMATCH = ("fail", "drop")
 
 FAR_OFF = 0.2
@@ -64,6 +67,7 @@ def add_arguments(parser: Parser) -> None:
     files.add_argument(
         "-o", "--output", default="model.npz", metavar="MODEL", help="the file to write (default: model.npz)"
     )
+    files.add_argument("--estimator", metavar="DIR", help="of spark: where the ALS that trained the model was saved")
     ids = parser.add_argument_group("ids", "Of the factors' rows, in their order, where SOURCE does not have them.")
     ids.add_argument("--user-ids", metavar="FILE", help="a .npy, a .txt of one id a line, or a table")
     ids.add_argument("--item-ids", metavar="FILE", help="(default for both: the rows' positions, from 0)")
@@ -115,7 +119,9 @@ def run(arguments: argparse.Namespace) -> None:
 
     session = Session(arguments)
     output: str = arguments.output
-    require_output_is_no_input(output, [*arguments.source, *arguments.data, arguments.user_ids, arguments.item_ids])
+    require_output_is_no_input(
+        output, [*arguments.source, *arguments.data, arguments.user_ids, arguments.item_ids, arguments.estimator]
+    )
     stated = _stated(arguments)
     files.check_writable(output)
     with session.stage("reading", f"reading {' '.join(arguments.data)}"):
@@ -128,6 +134,7 @@ def run(arguments: argparse.Namespace) -> None:
             read.interactions,
             user_ids=users,
             item_ids=items,
+            estimator=arguments.estimator,
             stated=stated,
             on_mismatch=arguments.on_mismatch,
             threads=arguments.threads,

@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from forgetcli.als import check_confidences, half_sweep
+from forgetcli.als import half_sweep
 from forgetcli.csr import Csr
 from forgetcli.errors import DataError
 from forgetcli.ids import Ids, Vocabulary
@@ -81,7 +81,11 @@ def adopt(
     item = items.aligned(interactions.items, on_mismatch)
     if foreign.binary:
         interactions = _binary(interactions)
-    check_confidences(interactions, config)
+    if config.objective == "implicit" and float(interactions.by_user.values.min()) < 0:
+        raise DataError(
+            "the data has values below 0: the trainer takes them for dislikes, and this program's objective has none",
+            hint="a model that was trained without those rows can be imported",
+        )
     objective = Objective.of(config, interactions)
     _require_mean(foreign, objective, interactions)
     mean = objective.global_mean if foreign.global_mean is None else foreign.global_mean

@@ -7,14 +7,15 @@ from typing import Literal, TypeAlias, get_args
 
 from forgetcli.errors import UsageError
 from forgetcli.files import StrPath
-from forgetcli.ids import Ids
+from forgetcli.ids import as_ids
 from forgetcli.interactions import Interactions
 from forgetcli.interop.adopting import Imported, OnMismatch, adopt
 from forgetcli.interop.foreign import ForeignModel, Stated
 from forgetcli.interop.implicit import read_implicit
 from forgetcli.interop.plain import read_plain
+from forgetcli.interop.spark import read_spark
 
-ImportFormat: TypeAlias = Literal["implicit", "npy"]
+ImportFormat: TypeAlias = Literal["implicit", "npy", "spark"]
 IMPORT_FORMATS: tuple[str, ...] = get_args(ImportFormat)
 
 
@@ -23,8 +24,9 @@ def import_model(
     form: ImportFormat,
     interactions: Interactions,
     *,
-    user_ids: Ids | None = None,
-    item_ids: Ids | None = None,
+    user_ids: object = None,
+    item_ids: object = None,
+    estimator: StrPath | None = None,
     stated: Stated | None = None,
     on_mismatch: OnMismatch = "fail",
     threads: int = 0,
@@ -33,7 +35,9 @@ def import_model(
 
     source:             the file, directory or pair of files; see the format's module.
     interactions:       what it was trained on, duplicates merged as the trainer took them.
-    user_ids, item_ids: of the rows, in their order, where the source does not have them; None is their positions.
+    user_ids, item_ids: of the rows, in their order, where the source does not have them: what `as_ids` takes; None is
+                        their positions.
+    estimator:          of Spark, the directory of the ALS estimator that trained the model.
     stated:             the objective, where the source does not say it.
     on_mismatch:        see `adopting.adopt`.
 
@@ -41,18 +45,19 @@ def import_model(
     whose objective cannot be expressed, with the reason.
     """
     paths = [source] if isinstance(source, (str, bytes)) or not isinstance(source, Sequence) else list(source)
-    return adopt(
-        _read(paths, form, user_ids, item_ids),
-        interactions,
-        stated or Stated(),
-        on_mismatch=on_mismatch,
-        threads=threads,
-    )
-
-
-def _read(paths: Sequence[StrPath], form: ImportFormat, users: Ids | None, items: Ids | None) -> ForeignModel:
-    if form == "npy":
-        return read_plain(paths, users, items)
-    if len(paths) != 1:
+    if form not in IMPORT_FORMATS:
+        raise UsageError(f"--format must be {', '.join(IMPORT_FORMATS)}, not {form!r}")
+    if estimator is not None and form != "spark":
+        raise UsageError("an estimator belongs to --format spark")
+    if form != "npy" and len(paths) != 1:
         raise UsageError(f"--format {form} takes one source, not {len(paths)}")
-    return read_implicit(paths[0], users, items)
+    stated = stated or Stated()
+    users, items = (None if ids is None else as_ids(ids) for ids in (user_ids, item_ids))
+    foreign: ForeignModel
+    if form == "npy":
+        foreign = read_plain(paths, users, items)
+    elif form == "spark":
+        foreign = read_spark(paths[0], users, items, stated, estimator)
+    else:
+        foreign = read_implicit(paths[0], users, items)
+    return adopt(foreign, interactions, stated, on_mismatch=on_mismatch, threads=threads)

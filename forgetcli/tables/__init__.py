@@ -2,6 +2,7 @@
 
 from forgetcli.tables.batches import BadRows
 from forgetcli.tables.columns import ColumnOptions
+from forgetcli.tables.factors import ListKind, read_factor_table, write_factor_table
 from forgetcli.tables.lists import ItemNames, read_ids, read_item_names, read_records
 from forgetcli.tables.reading import ReadResult, read_heldout, read_interactions
 from forgetcli.tables.sources import Sources
@@ -11,14 +12,17 @@ __all__ = [
     "BadRows",
     "ColumnOptions",
     "ItemNames",
+    "ListKind",
     "ReadResult",
     "RecommendationWriter",
     "Sources",
     "TableFormat",
+    "read_factor_table",
     "read_heldout",
     "read_ids",
     "read_interactions",
     "read_item_names",
     "read_records",
     "table_format",
+    "write_factor_table",
 ]

@@ -1,6 +1,6 @@
 """Writes `fixtures/`: tiny models of synthetic ratings, each saved by the library it is named after.
 
-    python -m tests.interop.make_fixtures implicit
+    python -m tests.interop.make_fixtures implicit spark
 
 Run where the library is installed; the tests read what was committed.
 """
@@ -8,6 +8,8 @@ Run where the library is installed; the tests read what was committed.
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +53,41 @@ def implicit() -> None:
         model.save(str(FIXTURES / f"implicit_{name}.npz"))
 
 
+def spark() -> None:
+    """Models and the estimators that trained them, as Spark saves both."""
+    from pyspark.ml.recommendation import ALS
+
+    with spark_session() as (_, frame):
+        for name, options in SPARK_OPTIONS.items():
+            estimator = ALS(rank=RANK, maxIter=SWEEPS, seed=3, numUserBlocks=1, numItemBlocks=1, **options)
+            estimator.fit(frame).write().overwrite().save(str(FIXTURES / f"spark_{name}"))
+            estimator.write().overwrite().save(str(FIXTURES / f"spark_{name}_als"))
+    for checksum in FIXTURES.rglob(".*.crc"):
+        checksum.unlink()
+
+
+SPARK_OPTIONS: dict[str, dict[str, Any]] = {
+    "explicit": {"regParam": 0.05},
+    "implicit": {"implicitPrefs": True, "alpha": 2.0, "regParam": 0.1},
+    "nonneg": {"regParam": 0.05, "nonnegative": True},
+}
+
+
+@contextmanager
+def spark_session() -> Iterator[tuple[Any, Any]]:
+    """A session of one thread, and the ratings as a data frame of it."""
+    from pyspark.sql import SparkSession
+
+    builder = SparkSession.builder.master("local[1]").config("spark.ui.enabled", "false")
+    session = builder.config("spark.sql.shuffle.partitions", "1").getOrCreate()
+    try:
+        users, items, values = (column.tolist() for column in ratings())
+        rows = list(zip(users, items, values, strict=True))
+        yield session, session.createDataFrame(rows, "user int, item int, rating float").coalesce(1)
+    finally:
+        session.stop()
+
+
 if __name__ == "__main__":
     for library in sys.argv[1:]:
-        {"implicit": implicit}[library]()
+        {"implicit": implicit, "spark": spark}[library]()
