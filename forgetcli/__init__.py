@@ -34,7 +34,15 @@ if TYPE_CHECKING:
     from forgetcli.evaluate import held_out_metrics
     from forgetcli.ids import Vocabulary, as_ids
     from forgetcli.interactions import Heldout, Interactions, split_holdout
-    from forgetcli.interop import Imported, Stated, import_model, read_row_ids
+    from forgetcli.interop import (
+        Exported,
+        ExportOptions,
+        Imported,
+        Stated,
+        export_model,
+        import_model,
+        read_row_ids,
+    )
     from forgetcli.model import Factors, HistoryEntry, Model, SideFactors
     from forgetcli.recommending import Recommendations, recommend
     from forgetcli.records import ForgetRequest, RequestCounts, Resolution
@@ -71,7 +79,15 @@ _HOMES = {
     "forgetcli.evaluate": ("held_out_metrics",),
     "forgetcli.ids": ("Vocabulary", "as_ids"),
     "forgetcli.interactions": ("Heldout", "Interactions", "split_holdout"),
-    "forgetcli.interop": ("Imported", "Stated", "import_model", "read_row_ids"),
+    "forgetcli.interop": (
+        "ExportOptions",
+        "Exported",
+        "Imported",
+        "Stated",
+        "export_model",
+        "import_model",
+        "read_row_ids",
+    ),
     "forgetcli.model": ("Factors", "HistoryEntry", "Model", "SideFactors"),
     "forgetcli.recommending": ("Recommendations", "recommend"),
     "forgetcli.records": ("ForgetRequest", "RequestCounts", "Resolution"),
@@ -95,6 +111,8 @@ __all__ = [
     "ColumnOptions",
     "Comparison",
     "DataError",
+    "ExportOptions",
+    "Exported",
     "Factors",
     "FileSystemError",
     "Finding",
@@ -125,6 +143,7 @@ __all__ = [
     "as_ids",
     "audit",
     "compare",
+    "export_model",
     "forget",
     "held_out_metrics",
     "import_model",

@@ -78,7 +78,8 @@ class Factors:
 class HistoryEntry:
     """One step of a model's making.
 
-    kind:      "sweep", or "response" for a second-order unlearning step.
+    kind:      "sweep"; "response" for a second-order unlearning step; "import" where another trainer's model was taken
+               over, its metrics "users_apart" and "items_apart" being how far each side is from its solution.
     objective: on the data of that time, after the step; None where that data held records since forgotten.
     metrics:   validation metrics by name, such as {"rmse": 0.86}; empty without validation data.
     """

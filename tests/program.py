@@ -16,7 +16,7 @@ from typing import Any
 import forgetcli
 
 SAMPLES = Path(__file__).resolve().parent.parent / "sample_data"
-COMMANDS = ("train", "forget", "retrain", "compare", "recommend", "info", "import")
+COMMANDS = ("train", "forget", "retrain", "compare", "recommend", "info", "import", "export")
 SMALL = ("--factors", "8", "--sweeps", "3")
 """Options of a model that is trained in no time."""
 

@@ -18,9 +18,10 @@ COMMANDS = {
     "recommend": "list the best items for users",
     "info": "say what a model file is",
     "import": "take over a model that another trainer made",
+    "export": "write a model for another program to serve",
 }
 
-MODULES = {"import": "importing"}
+MODULES = {"import": "importing", "export": "exporting"}
 """Of commands whose name cannot be a module's."""
 
 HELP = """\

@@ -90,13 +90,16 @@ def adopt(
     _require_mean(foreign, objective, interactions)
     mean = objective.global_mean if foreign.global_mean is None else foreign.global_mean
     factors = Factors(user, item, mean)
-    history = tuple(HistoryEntry("sweep", None, {}) for _ in range(config.sweeps))
+    agreement = _agreement(interactions, factors, objective, threads)
+    apart = {"users_apart": agreement.users, "items_apart": agreement.items}
+    sweeps = tuple(HistoryEntry("sweep", None, {}) for _ in range(config.sweeps))
+    history = (*sweeps, HistoryEntry("import", None, apart))
     return Imported(
         Model(config, factors, interactions.users, interactions.items, history, interactions),
         n_before - len(interactions),
         len(foreign.user) - len(user),
         len(foreign.item) - len(item),
-        _agreement(interactions, factors, objective, threads),
+        agreement,
     )
 
 

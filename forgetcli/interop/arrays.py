@@ -11,9 +11,10 @@ import math
 import os
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
@@ -30,16 +31,17 @@ _MAX_TEXT = 1 << 16
 
 
 @dataclass(frozen=True)
-class ForeignArchive:
-    """An open .npz file.
+class ForeignArrays:
+    """The arrays of an open .npz file, or of a directory of .npy files.
 
     name: for messages.
     keys: of its arrays.
+    load: reads the array of one of the keys.
     """
 
     name: str
     keys: frozenset[str]
-    _zip: zipfile.ZipFile
+    load: Callable[[str], NDArray[Any]]
 
     def __contains__(self, key: str) -> bool:
         return key in self.keys
@@ -48,9 +50,7 @@ class ForeignArchive:
         """The array. Raises DataError where it is not there, pickled or damaged."""
         if key not in self.keys:
             raise DataError(f"{self.name} has no array {key!r}")
-        member = self._zip.getinfo(f"{key}.npy")
-        with self._zip.open(member) as file:
-            return _read_npy(file, member.file_size, f"{self.name}: {key}")
+        return self.load(key)
 
     def matrix(self, key: str) -> Array:
         """A matrix of factors; see `checked_matrix`."""
@@ -104,7 +104,7 @@ class ForeignArchive:
 
 
 @contextmanager
-def open_archive(path: StrPath) -> Iterator[ForeignArchive]:
+def open_archive(path: StrPath) -> Iterator[ForeignArrays]:
     """The .npz file at `path`, open. Raises FileSystemError, and DataError for another kind of file."""
     name = os.fspath(path)
     with file_system_errors(path, "read"), _readable(name), zipfile.ZipFile(path) as archive:
@@ -112,7 +112,28 @@ def open_archive(path: StrPath) -> Iterator[ForeignArchive]:
         keys = {member.removesuffix(".npy") for member in members if member.endswith(".npy")}
         if not keys or len(set(members)) < len(members):
             raise DataError(f"{name} is not an .npz archive of arrays")
-        yield ForeignArchive(name, frozenset(keys), archive)
+
+        def load(key: str) -> NDArray[Any]:
+            member = archive.getinfo(f"{key}.npy")
+            with archive.open(member) as file:
+                return _read_npy(file, member.file_size, f"{name}: {key}")
+
+        yield ForeignArrays(name, frozenset(keys), load)
+
+
+def open_directory(path: StrPath) -> ForeignArrays:
+    """The .npy files of a directory as arrays, and its options.json as the text `options`."""
+    place = Path(path)
+    with file_system_errors(path, "read"):
+        files = {file.stem: file for file in place.iterdir() if file.name == "options.json" or file.suffix == ".npy"}
+
+    def load(key: str) -> NDArray[Any]:
+        if files[key].suffix == ".npy":
+            return read_array(files[key])
+        with file_system_errors(files[key], "read"), _readable(str(files[key])), files[key].open("rb") as file:
+            return np.array(file.read(_MAX_TEXT).decode("utf-8"))
+
+    return ForeignArrays(os.fspath(path), frozenset(files), load)
 
 
 def read_array(path: StrPath) -> NDArray[Any]:

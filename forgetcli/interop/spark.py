@@ -16,9 +16,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from forgetcli.errors import DataError
+import numpy as np
+
+from forgetcli.errors import DataError, UsageError
 from forgetcli.files import StrPath, file_system_errors
-from forgetcli.ids import Ids
+from forgetcli.ids import Ids, Utf8Ids
 from forgetcli.interop.arrays import checked_matrix
 from forgetcli.interop.foreign import ForeignModel, Stated, sides
 from forgetcli.model import Array
@@ -133,3 +135,29 @@ def _looks_nonnegative(*matrices: Array) -> bool:
     if min(float(matrix.min()) for matrix in matrices) < 0:
         return False
     return any(bool((matrix[matrix.any(axis=1)] == 0).any()) for matrix in matrices) and matrices[0].shape[1] > 1
+
+
+def spark_ids(ids: Ids, side: str) -> None:
+    """Raises UsageError unless the ids are integers of 32 bits, the only ones that Spark's factors have."""
+    if isinstance(ids, Utf8Ids):
+        raise UsageError(
+            f"the model's {side} ids are text, and Spark's factors have integer ids",
+            hint="export to parquet, or train on ids that StringIndexer made",
+        )
+    limits = np.iinfo(np.int32)
+    if len(ids) and (ids[0] < limits.min or ids[-1] > limits.max):
+        raise UsageError(f"the model has {side} ids beyond 32 bits, which Spark's factors cannot have")
+
+
+def spark_metadata(rank: int) -> dict[str, Any]:
+    """What `ALSModel.load` wants to know; the same for the same model, so without a time or a random name."""
+    columns = {"itemCol": "item", "userCol": "user"}
+    return {
+        "class": f"{_PACKAGE}.ALSModel",
+        "timestamp": 0,
+        "sparkVersion": "3.0.0",
+        "uid": "ALS_forgetcli",
+        "paramMap": columns,
+        "defaultParamMap": {**columns, "coldStartStrategy": "nan", "predictionCol": "prediction", "blockSize": 4096},
+        "rank": rank,
+    }

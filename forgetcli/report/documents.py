@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from forgetcli.checkpoint import ModelInfo
     from forgetcli.digests import Digest
     from forgetcli.ids import Vocabulary
-    from forgetcli.interop import Imported
+    from forgetcli.interop import Exported, Imported
     from forgetcli.model import Model
     from forgetcli.receipt import Match, Receipt
     from forgetcli.recommending import Recommendations
@@ -94,6 +94,16 @@ def import_members(imported: Imported) -> Document:
             "idle_items": imported.idle_items,
         },
         "agreement": {"users": imported.agreement.users, "items": imported.agreement.items},
+    }
+
+
+def export_members(exported: Exported) -> Document:
+    """What was written."""
+    return {
+        "users": exported.users,
+        "items": exported.items,
+        "columns": exported.columns,
+        "cautions": list(exported.cautions),
     }
 
 

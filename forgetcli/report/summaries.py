@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from forgetcli.checkpoint import ModelInfo
     from forgetcli.config import TrainConfig
     from forgetcli.interactions import Heldout
-    from forgetcli.interop import Imported
+    from forgetcli.interop import Exported, Imported
     from forgetcli.model import HistoryEntry, Model
     from forgetcli.records import RequestCounts, Resolution
     from forgetcli.tables import ReadResult
@@ -78,6 +78,12 @@ def import_summary(imported: Imported, form: str) -> str:
     if left_out != "nothing":
         rows.append(("Left out", left_out))
     return summary(rows)
+
+
+def export_summary(exported: Exported, form: str, output: str) -> str:
+    """What was written, and where."""
+    vectors = f"{count(exported.users, 'user')} and {count(exported.items, 'item')}, {exported.columns} numbers each"
+    return summary([("Exported", f"{vectors}, for {form} to {printable(output)}")])
 
 
 def _share(value: float) -> str:

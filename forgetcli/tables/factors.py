@@ -98,7 +98,7 @@ def write_factor_table(
     id_array = id_array.cast(pa.int32()) if id_type == "int32" else id_array
     fields = [
         pa.field(id_column, id_array.type, nullable=False),
-        pa.field(factor_column, vectors, nullable=False),
+        pa.field(factor_column, vectors),
     ]
     if bias is not None:
         fields.append(pa.field("bias", pa.from_numpy_dtype(bias.dtype), nullable=False))
