@@ -143,6 +143,12 @@ class Interactions:
     def __len__(self) -> int:
         return self.by_user.nnz
 
+    def transposed(self) -> Interactions:
+        """Items in the place of users, and users in the place of items; nothing is copied."""
+        turned = Interactions(self.items, self.users, self.by_item)
+        vars(turned)["by_item"] = self.by_user
+        return turned
+
     def mean_value(self) -> float:
         """The mean of the values, summed in float64 in the order of by_user; 0 without interactions."""
         return float(self.by_user.values.mean(dtype=np.float64)) if len(self) else 0.0

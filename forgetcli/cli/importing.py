@@ -10,7 +10,7 @@ from forgetcli.cli.options import BAD_ROWS, DUPLICATES, add_column_options, add_
 from forgetcli.cli.parser import Parser, number, positive_count
 from forgetcli.cli.session import Session
 from forgetcli.cli.targets import require_output_is_no_input
-from forgetcli.config import Objective, RegScaling
+from forgetcli.config import Objective, RegScaling, Side
 from forgetcli.errors import DataError
 
 if TYPE_CHECKING:
@@ -108,6 +108,11 @@ def _add_objective_options(parser: Parser) -> None:
         type=positive_count,
         metavar="N",
         help="how many the trainer did (default: 15): forgetting takes back what so many have absorbed",
+    )
+    group.add_argument(
+        "--solved-last",
+        choices=get_args(Side),
+        help="which side its sweeps end with (default: the one that is nearer to its exact solution)",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -91,9 +92,11 @@ def adopt(
     mean = objective.global_mean if foreign.global_mean is None else foreign.global_mean
     factors = Factors(user, item, mean)
     agreement = _agreement(interactions, factors, objective, threads)
-    apart = {"users_apart": agreement.users, "items_apart": agreement.items}
+    if "solved_last" not in foreign.options and stated.solved_last is None:
+        config = dataclasses.replace(config, solved_last="users" if agreement.users < agreement.items else "items")
     sweeps = tuple(HistoryEntry("sweep", None, {}) for _ in range(config.sweeps))
-    history = (*sweeps, HistoryEntry("import", None, apart))
+    apart = agreement.users if config.solved_last == "users" else agreement.items
+    history = (*sweeps, HistoryEntry("import", None, {"apart": apart}))
     return Imported(
         Model(config, factors, interactions.users, interactions.items, history, interactions),
         n_before - len(interactions),

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from forgetcli.config import Objective, RegScaling, TrainConfig
+from forgetcli.config import Objective, RegScaling, Side, TrainConfig
 from forgetcli.errors import DataError, UsageError
 from forgetcli.ids import Ids
 from forgetcli.model import Array, SideFactors
@@ -18,7 +18,8 @@ REQUIRED = {"explicit": ("reg", "reg_scaling"), "implicit": ("reg", "reg_scaling
 @dataclass(frozen=True, kw_only=True)
 class Stated:
     """What the user says of a model, where its file does not; None is not said. The names are those of `TrainConfig`,
-    and sweeps is how many the trainer did."""
+    and sweeps is how many the trainer did. Where nobody says which side was solved last, it is the one nearer to its
+    exact solution."""
 
     objective: Objective | None = None
     reg: float | None = None
@@ -27,6 +28,7 @@ class Stated:
     confidence_base: float | None = None
     unobserved_weight: float | None = None
     sweeps: int | None = None
+    solved_last: Side | None = None
 
     def given(self) -> dict[str, Any]:
         """What was said."""

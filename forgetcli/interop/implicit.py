@@ -40,6 +40,7 @@ def read_implicit(path: StrPath, users: Ids | None, items: Ids | None) -> Foreig
             "reg_scaling": "none",
             "confidence_base": 0.0,
             "unobserved_weight": 1.0,
+            "solved_last": "items",
             "reg": archive.number("regularization"),
             "alpha": archive.number("alpha"),
             "sweeps": _whole(archive.number("iterations")),

@@ -79,7 +79,7 @@ def _stated_options(stated: Stated) -> dict[str, Any]:
 
 def _implied(objective: str | None) -> dict[str, Any]:
     implicit = {"confidence_base": 1.0, "unobserved_weight": 1.0} if objective == "implicit" else {}
-    return {"reg_scaling": "count", **implicit}
+    return {"reg_scaling": "count", "solved_last": "users", **implicit}
 
 
 def _trained_options(estimator: Path, model: dict[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from forgetcli.interop import Stated, import_model, read_row_ids
 from forgetcli.model import SideFactors
 from forgetcli.objective import Objective
 from forgetcli.records import ForgetRequest
+from forgetcli.unlearn import SETTLING_SWEEPS
 from tests.interop.make_fixtures import FIXTURES, RANK, SWEEPS, ratings
 from tests.samples import CONFIGS, interactions
 
@@ -21,6 +22,9 @@ FLOAT32 = 2e-5
 """Relative: an exact half-sweep of this size, in float32 on both sides, summed in another order."""
 
 EXPLICIT = Stated(objective="explicit", reg=0.1, reg_scaling="count")
+
+
+PAIRS = list(zip(*(column.tolist() for column in ratings()[:2]), strict=True))
 
 
 def data() -> Interactions:
@@ -99,6 +103,27 @@ def test_another_objective_than_the_trained_one_shows() -> None:
     wrong = import_npz(arrays, stated_of(CONFIGS["implicit"]), interactions(), alpha=30.0)
     right = import_npz(arrays, stated_of(CONFIGS["implicit"]), interactions())
     assert right.agreement.items < 1e-10 < 0.05 < min(wrong.agreement.items, wrong.agreement.users)
+
+
+def test_a_model_away_from_its_solutions_is_settled_before_a_response_step() -> None:
+    exact, inexact = (
+        import_model(FIXTURES / f"implicit_{name}.npz", "implicit", data(), **distinct_ids()).model
+        for name in ("chol", "cg")
+    )
+    request = ForgetRequest.of(pairs=[PAIRS[0]])
+    once = forget(inexact, request, method="response")
+    assert once.sweeps == forget(exact, request, method="response").sweeps + SETTLING_SWEEPS
+    assert [entry.kind for entry in once.model.history] == ["sweep"] * SWEEPS + ["import", "response"]
+    again = forget(once.model, ForgetRequest.of(pairs=[PAIRS[5]]), method="response")
+    assert again.sweeps < SETTLING_SWEEPS + once.sweeps
+
+
+def test_the_side_that_was_solved_last_is_seen(tmp_path: Path) -> None:
+    for last in ("users", "items"):
+        config = TrainConfig(factors=3, sweeps=3, reg=0.1, dtype="float64", solved_last=last)  # type: ignore[arg-type]
+        arrays = exported_arrays(train(interactions(), config))
+        stated = Stated(objective="explicit", reg=0.1, reg_scaling="count", sweeps=3)
+        assert import_npz(arrays, stated, interactions()).model.config == config
 
 
 def import_npz(arrays: dict[str, Any], stated: Stated, on: Interactions, **changed: Any) -> Any:

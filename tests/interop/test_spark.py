@@ -39,7 +39,7 @@ def test_sparks_last_half_sweep_is_ours(name: str) -> None:
     assert imported.agreement.items > 100 * FLOAT32  # a half-sweep behind: the check can tell
     config = imported.model.config
     assert (config.objective, config.factors, config.sweeps) == (name, RANK, SWEEPS)
-    assert (config.reg_scaling, config.biases) == ("count", False)
+    assert (config.reg_scaling, config.biases, config.solved_last) == ("count", False, "users")
     if name == "implicit":
         assert (config.alpha, config.confidence_base, config.unobserved_weight) == (2.0, 1.0, 1.0)
     else:
@@ -62,6 +62,12 @@ def test_a_user_of_sparks_is_forgotten(method: Any) -> None:
     assert result.after is not None
     assert result.before is not None
     assert result.after.objective < result.before.objective
+    remaining = result.model.interactions
+    assert remaining is not None
+    users = als.half_sweep(
+        remaining.by_user, result.model.factors.item, Objective.of(result.model.config, remaining)
+    ).side
+    assert apart(result.model.factors.user, users) < 1e-3  # as a model of Spark's ends: with the users
 
 
 def test_ratings_of_zero_say_nothing_to_sparks_implicit_model() -> None:
