@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 from forgetcli import __version__
 
 if TYPE_CHECKING:
+    from forgetcli.als import Standing
     from forgetcli.checkpoint import ModelInfo
     from forgetcli.ids import Vocabulary
     from forgetcli.model import Model
     from forgetcli.recommending import Recommendations
     from forgetcli.records import RequestCounts
     from forgetcli.tables import ItemNames, ReadResult
-    from forgetcli.unlearn import ForgetResult, Standing
+    from forgetcli.unlearn import ForgetResult
 
 SCHEMA_VERSION = 1
 
