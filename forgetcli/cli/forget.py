@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -124,10 +125,10 @@ def run(arguments: argparse.Namespace) -> None:
     with session.stage("reading", "reading the request"):  # before the lock: standard input may take its time
         request = request_of(arguments)
     if arguments.dry_run:
-        done = _forget(session, arguments, request, target)
+        done = _forget(session, arguments, request, target, lambda: None)
     else:
-        with locked_for_replacing(arguments.model, target, arguments.lock_timeout, session.say):
-            done = _forget(session, arguments, request, target)
+        with locked_for_replacing(arguments.model, target, arguments.lock_timeout, session.say) as require_unchanged:
+            done = _forget(session, arguments, request, target, require_unchanged)
     session.finish(
         {
             "dry_run": arguments.dry_run,
@@ -164,7 +165,13 @@ class _Done:
     members: dict[str, Any]
 
 
-def _forget(session: Session, arguments: argparse.Namespace, request: ForgetRequest, target: str) -> _Done:
+def _forget(
+    session: Session,
+    arguments: argparse.Namespace,
+    request: ForgetRequest,
+    target: str,
+    require_unchanged: Callable[[], None],
+) -> _Done:
     from forgetcli import checkpoint, unlearn
     from forgetcli.report import documents, summaries
 
@@ -184,6 +191,7 @@ def _forget(session: Session, arguments: argparse.Namespace, request: ForgetRequ
             on_progress=session.on_sweep,
             on_step=session.on_step,
         )
+    require_unchanged()
     written = _write(session, arguments, result, target, carries_data=model.interactions is not None)
     session.say(summaries.forget_summary(result, session.seconds["sweeping"]))
     if arguments.method == "auto" and result.method == "retrain":
@@ -228,7 +236,10 @@ def _write(
     from forgetcli import checkpoint, files
 
     in_place = is_same_file(target, arguments.model)
-    if arguments.dry_run or (in_place and result.method is None):
+    if arguments.dry_run:
+        return False
+    if in_place and result.method is None:
+        files.settle(target)  # a run that was killed may have got so far
         return False
     links = files.hard_links(target) if in_place else 0
     with session.stage("writing", f"writing {target}"):
