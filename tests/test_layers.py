@@ -36,7 +36,7 @@ ALLOWED = {
     "checkpoint": "config digests errors files interactions layout model npz",
     "als": "_native config errors interactions model objective seeding",
     "krylov": "model",
-    "linearised": "_native als csr interactions model objective",
+    "linearised": "_native als csr model objective",
     "response": "_native als csr interactions krylov linearised model objective",
     "interop": "als config csr directories errors files ids interactions model npz objective tables",
     "unlearn": "als errors interactions model objective records response",

@@ -1,8 +1,9 @@
-"""Tables in and out: Parquet and delimited text. The only package that knows pyarrow."""
+"""Tables in and out: Parquet, Arrow and delimited text. The only package that knows pyarrow."""
 
 from forgetcli.tables.batches import BadRows
 from forgetcli.tables.columns import ColumnOptions
 from forgetcli.tables.factors import ListKind, read_factor_table, write_factor_table
+from forgetcli.tables.filters import Filter
 from forgetcli.tables.lists import ItemNames, read_ids, read_item_names, read_records
 from forgetcli.tables.reading import ReadResult, read_heldout, read_interactions
 from forgetcli.tables.sources import Sources
@@ -11,6 +12,7 @@ from forgetcli.tables.writing import RecommendationWriter, TableFormat, table_fo
 __all__ = [
     "BadRows",
     "ColumnOptions",
+    "Filter",
     "ItemNames",
     "ListKind",
     "ReadResult",
