@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from forgetcli.als import SweepReport, train
+    from forgetcli.auditing import audit
     from forgetcli.checkpoint import ModelInfo, inspect, load, save
     from forgetcli.comparing import compare
     from forgetcli.comparison import Comparison
@@ -45,12 +46,14 @@ if TYPE_CHECKING:
         read_records,
     )
     from forgetcli.unlearn import ForgetResult, Standing, forget, retrain
+    from forgetcli.verdict import Audit, Finding
     from forgetcli.verification import Verification, verify
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "forgetcli.als": ("SweepReport", "train"),
+    "forgetcli.auditing": ("audit",),
     "forgetcli.checkpoint": ("ModelInfo", "inspect", "load", "save"),
     "forgetcli.comparing": ("compare",),
     "forgetcli.comparison": ("Comparison",),
@@ -79,17 +82,20 @@ _HOMES = {
         "read_records",
     ),
     "forgetcli.unlearn": ("ForgetResult", "Standing", "forget", "retrain"),
+    "forgetcli.verdict": ("Audit", "Finding"),
     "forgetcli.verification": ("Verification", "verify"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "Audit",
     "CheckFailed",
     "ColumnOptions",
     "Comparison",
     "DataError",
     "Factors",
     "FileSystemError",
+    "Finding",
     "ForgetError",
     "ForgetRequest",
     "ForgetResult",
@@ -113,6 +119,7 @@ __all__ = [
     "Vocabulary",
     "__version__",
     "as_ids",
+    "audit",
     "compare",
     "forget",
     "held_out_metrics",

@@ -42,9 +42,10 @@ ALLOWED = {
     "comparison": "",
     "comparing": "als common comparison differences errors evaluate interactions model objective recommending records",
     "membership": "common model",
-    "verdict": "comparison",
-    "audit": "common comparison errors interactions membership model records verdict",
-    "verification": "als audit errors interactions model records verdict",
+    "scores": "",
+    "verdict": "comparison scores",
+    "auditing": "common comparison errors interactions membership model records scores verdict",
+    "verification": "als auditing errors interactions model records verdict",
     "report": "als checkpoint comparison config ids interactions model printable recommending records tables unlearn"
     " verdict verification",
 }

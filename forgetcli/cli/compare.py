@@ -166,7 +166,7 @@ def _compare(inputs: _Inputs, arguments: argparse.Namespace) -> Comparison:
 
 def _audit(inputs: _Inputs) -> Audit | None:
     """What is left of the records, where it is known what they were and what the original made of them."""
-    from forgetcli.audit import audit
+    from forgetcli.auditing import audit
 
     if inputs.original is None or inputs.request is None:
         return None
