@@ -46,8 +46,8 @@ ALLOWED = {
     "verdict": "comparison scores",
     "auditing": "common comparison errors interactions membership model records scores verdict",
     "verification": "als auditing errors interactions model records verdict",
-    "report": "als checkpoint comparison config ids interactions model printable recommending records tables unlearn"
-    " verdict verification",
+    "report": "als checkpoint comparison config ids interactions model printable recommending records response"
+    " tables unlearn verdict verification",
 }
 """By module or package. `cli`, which may import everything, and the package's entrance, which lists everything, are
 left out."""
