@@ -14,7 +14,7 @@ from tests.pages import furnish, shell
 
 FIRST = {
     "compare": "forget forget model.npz --records deletions.csv -o forgotten.npz --quiet",
-    "completion": "",
+    "info": "forget forget model.npz --user 3 --receipt receipt.json --quiet",
     "retrain": "forget forget model.npz --records deletions.csv -o forgotten.npz --quiet",
 }
 """What has been done before."""

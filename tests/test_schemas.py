@@ -6,14 +6,13 @@ import dataclasses
 import json
 from pathlib import Path
 
+import fastjsonschema
 import pytest
 
 from forgetcli.cli.program import COMMANDS, parser_of
 from forgetcli.report import schemas
 from forgetcli.report.documents import SCHEMA_VERSION
 from tests.program import check_schema, forget_well
-
-jsonschema = pytest.importorskip("jsonschema", reason="the test extra is not installed")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,9 +39,10 @@ def test_every_command_with_json_has_a_schema() -> None:
 @pytest.mark.parametrize("command", schemas.commands())
 def test_the_program_prints_each_schema_and_it_is_one(command: str, tmp_path: Path) -> None:
     printed = json.loads(forget_well(command, "--json-schema", cwd=tmp_path).out)
-    jsonschema.Draft202012Validator.check_schema(printed)
+    fastjsonschema.compile(printed)
     assert printed == schemas.schema(command)
-    assert printed["properties"]["schema_version"]["const"] == SCHEMA_VERSION
+    for shape in printed.get("anyOf", [printed]):
+        assert shape["properties"]["schema_version"]["const"] == SCHEMA_VERSION
 
 
 def test_a_schema_is_derived_from_a_dataclass_and_its_docstring() -> None:
@@ -60,19 +60,23 @@ def info(trained: Path) -> dict[str, object]:
     return document
 
 
+def test_an_object_as_it_is_fits(info: dict[str, object]) -> None:
+    check_schema(info)
+
+
 def test_a_member_that_no_schema_describes_fails_the_tests(info: dict[str, object]) -> None:
-    with pytest.raises(AssertionError, match="'surprise' was unexpected"):
+    with pytest.raises(AssertionError):
         check_schema({**info, "surprise": 1})
 
 
 @pytest.mark.parametrize(("member", "value"), [("users", "many"), ("schema_version", 0), ("user_ids", "float")])
 def test_a_member_of_another_kind_fails_the_tests(member: str, value: object, info: dict[str, object]) -> None:
-    with pytest.raises(AssertionError, match=member):
+    with pytest.raises(AssertionError):
         check_schema({**info, member: value})
 
 
 def test_readers_may_meet_members_that_they_do_not_know(info: dict[str, object]) -> None:
-    jsonschema.validate({**info, "surprise": 1}, schemas.schema("info"))
+    fastjsonschema.compile(schemas.schema("info"))({**info, "surprise": 1})
 
 
 def test_recommendations_validate_with_titles_and_as_a_file(work: Path) -> None:

@@ -1,4 +1,4 @@
-"""What `--json` prints, as JSON Schemas (draft 2020-12), one a command.
+"""What `--json` prints, as JSON Schemas (draft 7), one a command.
 
 What a command prints of a dataclass is derived from that dataclass, its members' descriptions from its docstring; the
 rest stands here. A member may be added at any time, so readers should pass over those that they do not know. When one
@@ -19,8 +19,10 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from forgetcli.report.documents import SCHEMA_VERSION
 
 Schema = dict[str, Any]
+Shapes = list[dict[str, Schema]]
+"""A command's own members; several where its object has one of several shapes."""
 
-DRAFT = "https://json-schema.org/draft/2020-12/schema"
+DRAFT = "http://json-schema.org/draft-07/schema#"
 
 TEXT: Schema = {"type": "string"}
 FLAG: Schema = {"type": "boolean"}
@@ -37,7 +39,6 @@ def schema_text(command: str) -> str:
 
 def schema(command: str) -> Schema:
     """The schema of the object that a command prints with --json."""
-    own = _COMMANDS[command]()
     shared = {
         "command": {"const": command},
         "schema_version": described({"const": SCHEMA_VERSION}, "rises when a member changes its meaning or goes"),
@@ -49,11 +50,12 @@ def schema(command: str) -> Schema:
             {"type": ["integer", "null"]}, "the most that the process held; null where the system does not tell"
         ),
     }
+    shapes = [members({**shared, **own, **last}, *_OPTIONAL.get(command, ())) for own in _COMMANDS[command]()]
     return {
         "$schema": DRAFT,
         "title": f"forget {command} --json",
         "description": "One line of ASCII. A number that is not finite, which JSON does not have, is null.",
-        **members({**shared, **own, **last}, *_OPTIONAL.get(command, ())),
+        **(shapes[0] if len(shapes) == 1 else {"anyOf": shapes}),
     }
 
 
@@ -165,6 +167,10 @@ def _removed() -> Schema:
     return described(counts, "what goes, and the users and items that have nothing left")
 
 
+def _receipt() -> Schema:
+    return maybe(TEXT, "the receipt's path; null without --receipt")
+
+
 def _measured(kind: Any) -> Schema:
     """A verification's or an audit's object: the dataclass's, and the band of the memory."""
     found = derived(kind)
@@ -175,7 +181,7 @@ def _measured(kind: Any) -> Schema:
     return found
 
 
-def _train() -> dict[str, Schema]:
+def _train() -> Shapes:
     read = {
         "files": COUNT,
         "rows": COUNT,
@@ -184,69 +190,79 @@ def _train() -> dict[str, Schema]:
         "has_ratings": FLAG,
         "held_out": described(COUNT, "interactions to measure on"),
     }
-    return {"input": members(read), "model": _model(), "sweeps": _sweeps()}
+    return [{"input": members(read), "model": _model(), "sweeps": _sweeps()}]
 
 
-def _forget() -> dict[str, Schema]:
+def _forget() -> Shapes:
     from forgetcli.response import Path
     from forgetcli.unlearn import Method, Standing
     from forgetcli.verification import Verification
 
     standing = maybe(derived(Standing), "on what remains; null where nothing was forgotten")
-    return {
-        "dry_run": FLAG,
-        "asked_method": {"enum": list(get_args(Method))},
-        "request": _request(),
-        "forgotten": _removed(),
-        "method": maybe({"enum": list(get_args(Method))}, "that was used; null where nothing was to be forgotten"),
-        "path": maybe({"enum": list(get_args(Path))}, "how a response step ended"),
-        "vectors": described(COUNT, "Krylov vectors that a response step took"),
-        "exact_sweeps": described(COUNT, "sweeps in the normal sense"),
-        "before": standing,
-        "after": standing,
-        "model": _model(),
-        "sweeps": _sweeps(),
-        "verify": maybe(_measured(Verification), "null without --verify"),
-    }
+    return [
+        {
+            "dry_run": FLAG,
+            "asked_method": {"enum": list(get_args(Method))},
+            "request": _request(),
+            "forgotten": _removed(),
+            "method": maybe({"enum": list(get_args(Method))}, "that was used; null where nothing was to be forgotten"),
+            "path": maybe({"enum": list(get_args(Path))}, "how a response step ended"),
+            "vectors": described(COUNT, "Krylov vectors that a response step took"),
+            "exact_sweeps": described(COUNT, "sweeps in the normal sense"),
+            "before": standing,
+            "after": standing,
+            "model": _model(),
+            "sweeps": _sweeps(),
+            "verify": maybe(_measured(Verification), "null without --verify"),
+            "receipt": _receipt(),
+        }
+    ]
 
 
-def _retrain() -> dict[str, Schema]:
-    return {"request": _request(), "left_out": _removed(), "model": _model(), "sweeps": _sweeps()}
+def _retrain() -> Shapes:
+    return [
+        {"request": _request(), "left_out": _removed(), "model": _model(), "sweeps": _sweeps(), "receipt": _receipt()}
+    ]
 
 
-def _compare() -> dict[str, Schema]:
+def _compare() -> Shapes:
     from forgetcli.comparison import Comparison
     from forgetcli.verdict import Audit
 
-    return {
-        "unlearned": described(TEXT, "the model's path"),
-        "retrained": each(TEXT),
-        "original": maybe(TEXT),
-        "audit": maybe(_measured(Audit), "null without --records and --original"),
-        **derived(Comparison)["properties"],
-        "figures": described(_map(NUMBER), "those that --fail-above may limit"),
-        "limits": described(_map(NUMBER), "those that were given"),
-        "exceeded": each(TEXT, "the figures above their limits; exit code 1 where there are any"),
-    }
+    return [
+        {
+            "unlearned": described(TEXT, "the model's path"),
+            "retrained": each(TEXT),
+            "original": maybe(TEXT),
+            "audit": maybe(_measured(Audit), "null without --records and --original"),
+            **derived(Comparison)["properties"],
+            "figures": described(_map(NUMBER), "those that --fail-above may limit"),
+            "limits": described(_map(NUMBER), "those that were given"),
+            "exceeded": each(TEXT, "the figures above their limits; exit code 1 where there are any"),
+        }
+    ]
 
 
-def _recommend() -> dict[str, Schema]:
+def _recommend() -> Shapes:
     recommended = members({"item": ID, "title": maybe(TEXT), "score": NUMBER}, "title")
-    return {
-        "users": COUNT,
-        "unknown_users": COUNT,
-        "n": COUNT,
-        "output": described(TEXT, "the file, with -o"),
-        "recommendations": each(members({"user": ID, "items": each(recommended, "best first")}), "without -o"),
-    }
+    return [
+        {
+            "users": COUNT,
+            "unknown_users": COUNT,
+            "n": COUNT,
+            "output": described(TEXT, "the file, with -o"),
+            "recommendations": each(members({"user": ID, "items": each(recommended, "best first")}), "without -o"),
+        }
+    ]
 
 
-def _info() -> dict[str, Schema]:
+def _info() -> Shapes:
     from forgetcli.config import TrainConfig
+    from forgetcli.receipt import Match
 
     kind = {"enum": ["integer", "text"]}
     entry = members({"kind": TEXT, "objective": NUMBER, "metrics": _map(NUMBER)})
-    return {
+    model: dict[str, Schema] = {
         "path": TEXT,
         "format_version": COUNT,
         "bytes": COUNT,
@@ -258,12 +274,19 @@ def _info() -> dict[str, Schema]:
         "config": derived(TrainConfig),
         "history": each(entry, "one object a sweep"),
     }
+    check = members({"model": TEXT, "match": {"enum": [match.value for match in Match]}})
+    receipt: dict[str, Schema] = {
+        "path": TEXT,
+        "receipt": {"type": "object", "description": "the receipt itself, which has a schema of its own"},
+        "check": maybe(check, "null without --model"),
+    }
+    return [model, receipt]
 
 
 _OPTIONAL = {"recommend": ("output", "recommendations")}
 """Members that depend on where the result goes."""
 
-_COMMANDS: dict[str, Callable[[], dict[str, Schema]]] = {
+_COMMANDS: dict[str, Callable[[], Shapes]] = {
     "train": _train,
     "forget": _forget,
     "retrain": _retrain,

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+from forgetcli.digests import OnDigest
 from forgetcli.tables.batches import Batch
 from forgetcli.tables.columns import ColumnOptions, Wanted
 from forgetcli.tables.parquet import parquet_table
@@ -22,17 +23,23 @@ Result = TypeVar("Result")
 
 
 def read_batches(
-    source: Source, options: ColumnOptions, wanted: Wanted, process: Callable[[Batch], Result], threads: int = 0
+    source: Source,
+    options: ColumnOptions,
+    wanted: Wanted,
+    process: Callable[[Batch], Result],
+    threads: int = 0,
+    on_digest: OnDigest | None = None,
 ) -> Iterator[Result]:
     """What `process` makes of each batch of a source, in the order of the rows.
 
-    process: called by several threads at once, each time with another batch.
-    threads: 0 is one for each processor.
+    process:   called by several threads at once, each time with another batch.
+    threads:   0 is one for each processor.
+    on_digest: is told the source's digest when the last batch was taken.
 
     Raises what `process` raises, and FileSystemError, DataError and UsageError as opening and parsing do.
     """
     workers = min(threads if threads > 0 else _processors(), MOST_WORKERS)
-    with opened(source) as file:
+    with opened(source, on_digest) as file:
         if file.kind == "parquet":
             table = parquet_table(source.name, file.file, options, wanted, threads)
         else:
