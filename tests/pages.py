@@ -17,7 +17,7 @@ from pathlib import Path
 from tests.program import SAMPLES, environment
 
 ROOT = SAMPLES.parent
-FENCE = re.compile(r"^( *)```(\w*)([^\n]*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(r"^( *)```(\{?\w*)([^\n]*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 NEEDS = re.compile(r"^ *\*Needs ([^*]+?)\.\*\n+\Z", re.MULTILINE)
 
 PROGRAMS = {"Java": "java", "jq": "jq"}
@@ -55,9 +55,11 @@ class Block:
 
 
 def blocks(page: str) -> list[Block]:
-    """The fenced blocks of a Markdown text, in order."""
+    """The fenced blocks of a Markdown text, in order, without the site generator's directives."""
     found = []
     for match in FENCE.finditer(page):
+        if match[2].startswith("{"):
+            continue
         needs = NEEDS.search(page[: match.start()])
         names = tuple(re.split(r", (?:and )?| and ", needs[1])) if needs else ()
         text = re.sub(f"^{match[1]}", "", match[4], flags=re.MULTILINE)
