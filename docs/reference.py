@@ -17,7 +17,7 @@ from forgetcli.cli.program import COMMANDS, HELP, parser_of
 from forgetcli.report import schemas
 
 LONGEST_SIGNATURE = 88
-FIELD = re.compile(r"^((?:`?\w[\w.]*`?)(?:, ?\n?`?\w[\w.]*`?)*):(?: +|$)")
+FIELD = re.compile(r"^((?:`?\w[\w.-]*`?)(?:, ?\n?`?\w[\w.-]*`?)*):(?: +|$)")
 """A docstring's line that says what an argument or a member means."""
 
 API_ORDER = ("tables", "config", "als", "model", "checkpoint", "records", "unlearn", "verification")
@@ -76,7 +76,7 @@ def command_page(command: str) -> str:
     for title, options in groups.items():
         described = next(each.description for each in parser._action_groups if each.title == title)
         parts.append(f"## {title[:1].upper()}{title[1:]}\n")
-        parts.append(_prose(described or ""))
+        parts += [_prose(described)] if described else []
         parts += [_option(option) for option in options]
     parts.append(f"## Examples\n\n```sh\n{module.EXAMPLES.strip()}\n```\n")
     if command in schemas.commands():
@@ -140,7 +140,8 @@ def api_page(homes: list[str]) -> str:
     parts = [
         "# Python API\n",
         "`import forgetcli as fc` gives all names on these pages: `fc.train`, `fc.Model` and so on. Each is loaded",
-        "when it is first used. Functions take and return values; nothing is printed, no file is touched but those named.\n",
+        "when it is first used. Functions take and return values; nothing is printed, and no file is touched but those",
+        "that are named.\n",
     ]
     for home in homes:
         names = ", ".join(f"[`{name}`](#{_target(name)})" for name in forgetcli._HOMES[home])
@@ -193,20 +194,18 @@ def _bases(value: type) -> str:
 def _code(name: str, value: Any) -> str:
     """A signature, one argument a line where it is long."""
     signature = inspect.signature(value)
+    if inspect.isclass(value):
+        signature = signature.replace(return_annotation=inspect.Signature.empty)
     kept = [each for each in signature.parameters.values() if each.name not in ("self", "cls")]
     text = re.sub(r"'([^']*)'", r"\1", str(signature.replace(parameters=kept)))
     whole = f"{name}{text}"
     if len(whole) > LONGEST_SIGNATURE:
-        returned = re.sub(r"'([^']*)'", r"\1", str(inspect.Signature(return_annotation=signature.return_annotation)))[
-            2:
-        ]
-        lines, star = [], False
-        for each in kept:
-            if each.kind is each.KEYWORD_ONLY and not star:
-                lines.append("    *,")
-                star = True
-            lines.append("    " + re.sub(r"'([^']*)'", r"\1", str(each)) + ",")
-        whole = "\n".join([f"{name}(", *lines, f"){returned}"])
+        lines = [f"    {each},".replace("'", "") for each in kept]
+        star = next((n for n, each in enumerate(kept) if each.kind is each.KEYWORD_ONLY), None)
+        if star is not None:
+            lines.insert(star, "    *,")
+        returned = text[text.rindex(") -> ") :] if ") -> " in text else ")"
+        whole = "\n".join([f"{name}(", *lines, returned])
     return f"```python\n{whole}\n```\n"
 
 
