@@ -194,8 +194,9 @@ def _train() -> Shapes:
 
 
 def _forget() -> Shapes:
+    from forgetcli.als import Standing
     from forgetcli.response import Path
-    from forgetcli.unlearn import Method, Standing
+    from forgetcli.unlearn import Method
     from forgetcli.verification import Verification
 
     standing = maybe(derived(Standing), "on what remains; null where nothing was forgotten")
