@@ -25,11 +25,14 @@ ALLOWED = {
     "files": "errors",
     "stored_zip": "errors",
     "npz": "errors files stored_zip",
-    "tables": "errors files ids interactions printable records",
+    "digests": "errors files",
+    "json_schema": "errors",
+    "receipt": "digests errors files json_schema",
+    "tables": "digests errors files ids interactions printable records",
     "model": "config interactions",
     "objective": "config interactions",
     "layout": "config errors model npz",
-    "checkpoint": "config errors files interactions layout model npz",
+    "checkpoint": "config digests errors files interactions layout model npz",
     "als": "_native config errors interactions model objective seeding",
     "krylov": "model",
     "linearised": "_native als csr interactions model objective",
@@ -46,8 +49,8 @@ ALLOWED = {
     "verdict": "comparison scores",
     "auditing": "common comparison errors interactions membership model records scores verdict",
     "verification": "als auditing errors interactions model records verdict",
-    "report": "als checkpoint comparison config ids interactions model printable recommending records tables unlearn"
-    " verdict verification",
+    "report": "als checkpoint comparison config digests ids interactions model printable receipt recommending records"
+    " tables unlearn verdict verification",
 }
 """By module or package. `cli`, which may import everything, and the package's entrance, which lists everything, are
 left out."""

@@ -10,6 +10,7 @@ from forgetcli.cli.parser import Parser, count
 from forgetcli.errors import UsageError
 
 if TYPE_CHECKING:
+    from forgetcli.digests import OnDigest
     from forgetcli.interactions import Interactions
     from forgetcli.model import Model
     from forgetcli.records import ForgetRequest
@@ -128,15 +129,18 @@ def columns_of(arguments: argparse.Namespace) -> ColumnOptions:
     )
 
 
-def request_of(arguments: argparse.Namespace) -> ForgetRequest:
-    """What the forget-lists and the options ask for together."""
+def request_of(arguments: argparse.Namespace, on_digest: OnDigest | None = None) -> ForgetRequest:
+    """What the forget-lists and the options ask for together.
+
+    on_digest: is told each forget-list's digest.
+    """
     from forgetcli.records import ForgetRequest
     from forgetcli.tables import read_records
 
     named = ForgetRequest.of(users=arguments.user, items=arguments.item)
     if not arguments.records:
         return named
-    return read_records(arguments.records, columns_of(arguments), where=arguments.where) | named
+    return read_records(arguments.records, columns_of(arguments), where=arguments.where, on_digest=on_digest) | named
 
 
 def data_of(arguments: argparse.Namespace, model: Model | None = None) -> Interactions | None:

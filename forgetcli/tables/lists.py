@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 
+from forgetcli.digests import OnDigest
 from forgetcli.errors import DataError
 from forgetcli.ids import Ids, join_ids
 from forgetcli.records import ForgetRequest
@@ -36,7 +37,11 @@ class ItemNames:
 
 
 def read_records(
-    sources: Sources, columns: ColumnOptions | None = None, *, where: Filter | str | None = None
+    sources: Sources,
+    columns: ColumnOptions | None = None,
+    *,
+    where: Filter | str | None = None,
+    on_digest: OnDigest | None = None,
 ) -> ForgetRequest:
     """What forget-lists ask for: CSV, Parquet or standard input with a user column, an item column, or both.
 
@@ -44,17 +49,20 @@ def read_records(
     everything of that item. Other columns are ignored. Integers and their decimal text match the same ids, so that
     it makes no difference which of them a list's ids are read as. A list without rows asks for nothing.
 
+    where:     the rows to read, such as "status = 'approved'"; see `Filter`.
+    on_digest: is told each list's digest when all of it was read, in turn.
+
     Raises as `read_interactions` does, always at the first row that names neither or cannot be read: a deletion that
     is skipped quietly would be taken for done.
-
-    where: the rows to read, such as "status = 'approved'"; see `Filter`.
     """
     filtered = Filter.of(where)
     wanted = Wanted(optional=("user", "item"), at_least_one=True)
     requests = [
         request
         for file in find_sources(sources)
-        for request in read_batches(file, columns or ColumnOptions(), wanted, _request_of, where=filtered)
+        for request in read_batches(
+            file, columns or ColumnOptions(), wanted, _request_of, where=filtered, on_digest=on_digest
+        )
     ]
     return ForgetRequest.combine(requests)
 

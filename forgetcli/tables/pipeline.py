@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+from forgetcli.digests import OnDigest
 from forgetcli.tables.arrow import arrow_file_table, arrow_stream_table
 from forgetcli.tables.batches import Batch, Table
 from forgetcli.tables.columns import ColumnOptions, Wanted
@@ -31,19 +32,21 @@ def read_batches(
     process: Callable[[Batch], Result],
     threads: int = 0,
     where: Filter | None = None,
+    on_digest: OnDigest | None = None,
 ) -> Iterator[Result]:
     """What `process` makes of each batch of a source, in the order of the rows.
 
-    process: called by several threads at once, each time with another batch.
-    threads: 0 is one for each processor.
-    where:   the rows to read; a source whose path rules it out is not opened.
+    process:   called by several threads at once, each time with another batch.
+    threads:   0 is one for each processor.
+    where:     the rows to read; a source whose path rules it out is not opened, unless a digest is wanted.
+    on_digest: is told the source's digest when the last batch was taken.
 
     Raises what `process` raises, and FileSystemError, DataError and UsageError as opening and parsing do.
     """
     workers = min(threads if threads > 0 else _processors(), MOST_WORKERS)
-    if where is not None and not might_match(where, source.partitions):
+    if where is not None and on_digest is None and not might_match(where, source.partitions):
         return
-    with opened(source) as file:
+    with opened(source, on_digest) as file:
         table = _table(source, file, options, wanted, threads, where)
         if where is None:
             yield from _in_order(lambda piece: process(piece()), table.pieces, workers)

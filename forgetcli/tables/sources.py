@@ -11,6 +11,7 @@ from typing import Any, BinaryIO, Literal, Protocol, TypeAlias
 
 import pyarrow as pa
 
+from forgetcli.digests import HashingReader, OnDigest
 from forgetcli.errors import DataError, FileSystemError, UsageError
 from forgetcli.files import file_system_errors
 from forgetcli.printable import printable
@@ -120,20 +121,23 @@ def no_tables(directory: str) -> DataError:
 
 
 @contextmanager
-def opened(source: Source) -> Iterator[OpenedSource]:
+def opened(source: Source, on_digest: OnDigest | None = None) -> Iterator[OpenedSource]:
     """The source open for reading, its format told by its name and its first bytes.
 
-    Parquet and Arrow files that come through a pipe are read into memory whole, since their index is at the end.
+    Parquet and Arrow files that come through a pipe are read into memory whole, since their index is at the end; so
+    are those of which a digest is wanted, which then is that of the very bytes that were used.
+
+    on_digest: is told the source's digest when the body ends without an error.
 
     Raises FileSystemError where the file cannot be opened or read, DataError where its content is not what the name
     promises, or empty.
     """
-    with file_errors(source.name), _raw(source) as raw:
+    with file_errors(source.name), _raw(source) as given, _hashed(given, on_digest) as raw:
         magic = raw.read(LONGEST_MAGIC)
         if not magic:
             raise DataError(f"{source.name} is empty")
         if magic.startswith((PARQUET_MAGIC, ARROW_MAGIC)):
-            seekable = source.path is not None and source.path.is_file()
+            seekable = source.path is not None and source.path.is_file() and on_digest is None
             with pa.OSFile(str(source.path)) if seekable else pa.BufferReader(magic + raw.read()) as file:
                 yield OpenedSource("parquet" if magic.startswith(PARQUET_MAGIC) else "arrow", file)
             return
@@ -183,6 +187,16 @@ def _raw(source: Source) -> Iterator[BinaryIO]:
         yield sys.stdin.buffer
 
 
+@contextmanager
+def _hashed(raw: BinaryIO, on_digest: OnDigest | None) -> Iterator[BinaryIO | HashingReader]:
+    if on_digest is None:
+        yield raw
+    else:
+        hashing = HashingReader(raw)
+        yield hashing
+        on_digest(hashing.finish())
+
+
 class _Rewound:
     """A stream whose first bytes were read already, from its start again; pipes cannot seek.
 
@@ -191,7 +205,7 @@ class _Rewound:
 
     closed = False
 
-    def __init__(self, start: bytes, rest: BinaryIO) -> None:
+    def __init__(self, start: bytes, rest: BinaryIO | HashingReader) -> None:
         self._start = start
         self._rest = rest
 
