@@ -87,7 +87,9 @@ def half_sweep(
         raise NumericalError(
             f"the equations of a row with {view.indptr[failed + 1] - view.indptr[failed]} interactions have no "
             f"finite solution in {other.factors.dtype}",
-            hint="raise --reg, use --dtype float64, or look for extreme values in the data",
+            hint="raise --reg, "
+            + ("use --dtype float64, " if factors.dtype == np.float32 else "")
+            + "or look for extreme values in the data",
         )
     return HalfSweep(SideFactors(factors, bias), losses, products)
 
