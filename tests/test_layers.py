@@ -35,7 +35,7 @@ ALLOWED = {
     "checkpoint": "config digests errors files interactions layout model npz",
     "als": "_native config errors interactions model objective seeding",
     "krylov": "model",
-    "linearised": "_native als csr interactions model objective",
+    "linearised": "_native als csr model objective",
     "response": "_native als csr interactions krylov linearised model objective",
     "unlearn": "als errors interactions model objective records response",
     "recommending": "_native csr errors model",
