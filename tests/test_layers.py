@@ -52,7 +52,7 @@ ALLOWED = {
     "auditing": "common comparison errors interactions membership model records scores verdict",
     "verification": "als auditing errors interactions model records verdict",
     "report": "als checkpoint comparison config digests ids interactions interop model printable receipt recommending"
-    " records tables unlearn verdict verification",
+    " records response tables unlearn verdict verification",
 }
 """By module or package. `cli`, which may import everything, and the package's entrance, which lists everything, are
 left out."""

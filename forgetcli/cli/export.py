@@ -32,7 +32,7 @@ want --fold-biases. OUT appears whole or not at all.
 EXAMPLES = """
 forget export model.npz --format parquet -o vectors
 forget export model.npz --format implicit --fold-biases -o als.npz
-forget export model.npz --format spark -o als-model --overwrite
+forget export model.npz --format spark --fold-biases -o als-model --overwrite
 """
 
 FORMATS = ("implicit", "spark", "parquet", "npy")

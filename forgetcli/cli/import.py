@@ -40,11 +40,11 @@ of the training.
 """
 
 EXAMPLES = """
-forget import als.npz --format implicit --data plays.parquet \\
-    --user-ids users.csv --item-ids items.csv -o model.npz
-forget import als-model --format spark --estimator als --data ratings.parquet
-forget import users.npy items.npy --format npy --data ratings.csv \\
-    --objective explicit --reg 0.05 --reg-scaling count -o model.npz
+forget import als.npz --format implicit --data listened.csv \\
+    --user-ids users.txt --item-ids items.txt -o implicit.npz
+forget import als-model --format spark --estimator als --data listened.csv
+forget import factors.npz --format npy --data listened.csv \\
+    --objective explicit --reg 0.05 --reg-scaling count -o plain.npz
 """
 
 FORMATS = ("implicit", "npy", "spark")
