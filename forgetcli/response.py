@@ -30,13 +30,10 @@ from forgetcli.krylov import BRACKET, MAX_VECTORS, Filtered, filtered_solution, 
 from forgetcli.linearised import (
     LinearisedSweep,
     NormalInverse,
-    minus,
-    negative,
-    plus,
     stacked,
     unstacked,
 )
-from forgetcli.model import Array, Factors, SideFactors
+from forgetcli.model import Array, Factors, SideFactors, minus, negative, plus
 from forgetcli.objective import Objective
 
 STEP_COST = 4.5
@@ -59,7 +56,7 @@ SMALL_SHARE, SMALL_STEP = 1e-3, 2e-3
 """A request of at most this share of the records whose first sweep moves the items by at most this, relative to
 themselves in the B norm, is followed linearly to the end: what is left out is the square of it."""
 
-SMALL_BRACKET = 0.02
+SMALL_BRACKET = 0.05
 """The bracket for those: few records tell little, and retrains differ by more than a tenth on one user's."""
 
 WORSE = 1e-3
@@ -67,6 +64,9 @@ WORSE = 1e-3
 
 FALLBACK_SWEEPS = 5
 """Warm sweeps that are done instead."""
+
+DRIFT_TOLERANCE = 3e-3
+"""Of the users' drift, relative, which is small itself."""
 
 MOVE_TOLERANCE = 1e-4
 """Of the touched users' solutions, relative: all that follows is a response to them."""
@@ -317,7 +317,7 @@ def _exact(trained: _Trained, after: Objective, sweeps: int, options: Options) -
     """T − 1 sweeps, some exactly and the others to first order, and the T-th exactly."""
     left, objective, touched = trained.left, trained.objective, trained.touched
     options.say("all users")
-    newton = trained.inverse.newton(trained.users)
+    newton = trained.inverse.newton(trained.users, tolerance=DRIFT_TOLERANCE)
     before = standing(
         left, _factors(trained), objective, users=(newton.gradient, newton.losses), threads=trained.threads
     )
