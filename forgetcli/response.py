@@ -15,6 +15,7 @@ Where the removal is too large for first order, some sweeps of the map are done 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -25,6 +26,7 @@ from numpy.typing import NDArray
 from forgetcli import _native
 from forgetcli.als import half_sweep, regularisation, row_arguments, sweep
 from forgetcli.csr import Csr
+from forgetcli.drift import Trained, drift_on_forgotten, drift_without_records
 from forgetcli.interactions import Interactions, Remaining, Removal
 from forgetcli.krylov import BRACKET, MAX_VECTORS, Filtered, filtered_solution, inner
 from forgetcli.linearised import CG_TOLERANCE, LinearisedSweep, NormalInverse, stacked, unstacked
@@ -43,6 +45,14 @@ SHARES, SIZES = (0.03, 0.20), (0.07, 0.25)
 """A request is large, or very large, when it takes more than these shares of the records, or when its step, ‖x‖_B
 relative to ‖V‖_B, is larger than these sizes. First order is off by about the step's size of itself, and the memory by
 its square."""
+
+DRIFT = 0.02
+"""Where the drift shifts the forgotten predictions by more than this fraction of what solving the users anew removes
+from them, it is taken as it would be without the records. Explicit models are at 0.006 after 15 sweeps, implicit ones
+at 0.05 to 0.2; the memory changes by a tenth of that."""
+
+DRIFT_STEP = "drift without the records"
+"""What progress calls that."""
 
 LONG_TRAINING = 30
 """From so many sweeps on, the slowest directions take up so much of a change that first order needs help sooner."""
@@ -124,12 +134,13 @@ def respond(
     Raises NumericalError when a row's system cannot be solved.
     """
     options = options or Options()
+    model = Trained(data, removal, remaining, factors, before, options.threads)
     trained = _Trained.of(data, removal, remaining, factors, before, options.threads)
     if trained.share <= SMALL_SHARE and len(trained.heavy) == 0:
         response = _linear(trained, after, sweeps, options)
         if response is not None:
             return response
-    return _exact(trained, after, sweeps, options)
+    return _exact(model, trained, after, sweeps, options)
 
 
 @dataclass(frozen=True)
@@ -231,13 +242,16 @@ def _linear(trained: _Trained, after: Objective, sweeps: int, options: Options) 
     return Response(factors, "linear", None, 0, step.vectors, step.norm / formed.size)
 
 
-def _exact(trained: _Trained, after: Objective, sweeps: int, options: Options) -> Response:
+def _exact(model: Trained, trained: _Trained, after: Objective, sweeps: int, options: Options) -> Response:
     """T − 1 sweeps, some exactly and the others to first order, and the T-th exactly."""
     options.say("all users")
     left, objective, threads = trained.left, trained.objective, trained.threads
     solved = half_sweep(left.by_user, trained.items, objective, threads=threads).side
     drift = stacked(trained.users, objective) - stacked(solved, objective)
     drift[trained.touched] = trained.touched_drift
+    if sweeps > 1 and trained.share <= SHARES[0]:
+        trained = _with_own_drift(model, trained, solved, drift, options)
+        drift[trained.touched] = trained.touched_drift
     users, items = trained.with_touched(trained.users, _take(solved, trained.touched)), trained.items
     if len(trained.heavy) and sweeps > 1:  # the one sweep there is would solve them anyway
         options.say("items that lose much")
@@ -265,6 +279,21 @@ def _exact(trained: _Trained, after: Objective, sweeps: int, options: Options) -
     return _closed(
         trained, after, items, drift if trained.share <= SHARES[0] else None, single_sweep, done, step, size, options
     )
+
+
+def _with_own_drift(model: Trained, trained: _Trained, solved: SideFactors, drift: Array, options: Options) -> _Trained:
+    """The touched users' drift as it would be without their records, where that matters.
+
+    solved: users(V) of what remains; drift: (n_users, d), with the records.
+    """
+    touched = trained.touched
+    before, without = (stacked(_take(side, touched), trained.objective) for side in (trained.users, solved))
+    if drift_on_forgotten(model, touched, drift[touched], before - drift[touched] - without) <= DRIFT:
+        return trained
+    options.say(DRIFT_STEP)
+    users = trained.with_touched(trained.users, _take(solved, touched))
+    own = drift_without_records(model, users, trained.items, drift, touched, tolerance=options.cg_tolerance)
+    return dataclasses.replace(trained, touched_drift=own)
 
 
 def _closed(
@@ -303,7 +332,7 @@ def exact_sweeps(size: float, share: float, sweeps: int) -> int:
     """How many of T = `sweeps` sweeps to do exactly before a step of this size, for this share of the records."""
     level = max(sum(size > limit for limit in SIZES), sum(share > limit for limit in SHARES))
     long = sweeps >= LONG_TRAINING
-    wanted = (2 if long else 0, max(2, round(2 * sweeps / 15)), max(3, round(3 * sweeps / 15)))[level]
+    wanted = (2 if long else 0, max(3, round(sweeps / 5)), max(4, round(4 * sweeps / 15)))[level]
     return max(0, min(wanted, sweeps - 2))
 
 
