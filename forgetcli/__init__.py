@@ -16,7 +16,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from forgetcli.als import SweepReport
+    from forgetcli.als import Standing, SweepReport
     from forgetcli.api import (
         as_interactions,
         as_request,
@@ -58,14 +58,14 @@ if TYPE_CHECKING:
         read_item_names,
         read_records,
     )
-    from forgetcli.unlearn import ForgetResult, Standing
+    from forgetcli.unlearn import ForgetResult
     from forgetcli.verdict import Audit, Finding
     from forgetcli.verification import Verification, verify
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "forgetcli.als": ("SweepReport",),
+    "forgetcli.als": ("Standing", "SweepReport"),
     "forgetcli.api": (
         "as_interactions",
         "as_request",
@@ -107,7 +107,7 @@ _HOMES = {
         "read_item_names",
         "read_records",
     ),
-    "forgetcli.unlearn": ("ForgetResult", "Standing"),
+    "forgetcli.unlearn": ("ForgetResult",),
     "forgetcli.verdict": ("Audit", "Finding"),
     "forgetcli.verification": ("Verification", "verify"),
 }

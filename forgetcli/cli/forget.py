@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -130,10 +131,10 @@ def run(arguments: argparse.Namespace) -> None:
     with session.stage("reading", "reading the request"):  # before the lock: standard input may take its time
         request = request_of(arguments, evidence.on_list)
     if arguments.dry_run:
-        done = _forget(session, arguments, request, target, evidence)
+        done = _forget(session, arguments, request, target, evidence, lambda: None)
     else:
-        with locked_for_replacing(arguments.model, target, arguments.lock_timeout, session.say):
-            done = _forget(session, arguments, request, target, evidence)
+        with locked_for_replacing(arguments.model, target, arguments.lock_timeout, session.say) as require_unchanged:
+            done = _forget(session, arguments, request, target, evidence, require_unchanged)
     evidence.write(session, done.members)
     verified = _verify(session, arguments, request, done) if arguments.verify else None
     if verified is not None:
@@ -178,7 +179,12 @@ class _Done:
 
 
 def _forget(
-    session: Session, arguments: argparse.Namespace, request: ForgetRequest, target: str, evidence: Evidence
+    session: Session,
+    arguments: argparse.Namespace,
+    request: ForgetRequest,
+    target: str,
+    evidence: Evidence,
+    require_unchanged: Callable[[], None],
 ) -> _Done:
     from forgetcli import checkpoint, unlearn
     from forgetcli.report import documents, summaries
@@ -199,6 +205,7 @@ def _forget(
             on_progress=session.on_sweep,
             on_step=session.on_step,
         )
+    require_unchanged()
     written = _write(session, arguments, result, target, evidence, carries_data=model.interactions is not None)
     session.say(summaries.forget_summary(result, session.seconds["sweeping"]))
     if arguments.method == "auto" and result.method == "retrain":
@@ -249,7 +256,10 @@ def _write(
     from forgetcli import checkpoint, files
 
     in_place = is_same_file(target, arguments.model)
-    if arguments.dry_run or (in_place and result.method is None):
+    if arguments.dry_run:
+        return False
+    if in_place and result.method is None:
+        files.settle(target)  # a run that was killed may have got so far
         return False
     links = files.hard_links(target) if in_place else 0
     with session.stage("writing", f"writing {target}"):

@@ -12,6 +12,7 @@ from forgetcli.cli.parser import Parser, positive_count
 from forgetcli.cli.session import Session
 from forgetcli.cli.targets import STANDARD_STREAM, require_output_is_no_input
 from forgetcli.errors import DataError
+from forgetcli.printable import shorten
 from forgetcli.report.text import count
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ forget recommend model.npz --all-users --include-seen -o recs.jsonl
 """
 
 UNKNOWN_SHOWN = 5
-"""An error repeats so many of the ids that the user typed."""
+LONGEST_SHOWN = 60
+"""An error repeats so many of the ids that the user typed, and so many characters of each."""
 
 
 def add_arguments(parser: Parser) -> None:
@@ -124,7 +126,8 @@ def _users(arguments: argparse.Namespace, model: Model) -> tuple[NDArray[np.int6
     rows = model.users.find(as_ids(arguments.user))
     unknown = [user for user, row in zip(arguments.user, rows, strict=True) if row < 0]
     if unknown:
-        shown = ", ".join(unknown[:UNKNOWN_SHOWN]) + (", ..." if len(unknown) > UNKNOWN_SHOWN else "")
+        shown = ", ".join(shorten(user, LONGEST_SHOWN) for user in unknown[:UNKNOWN_SHOWN])
+        shown += ", ..." if len(unknown) > UNKNOWN_SHOWN else ""
         raise DataError(f"{arguments.model} has no user {shown}")
     return rows, 0
 

@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace) -> None:
     files.check_writable(target)
     with session.stage("reading", f"reading {source}"):
         request = request_of(arguments, evidence.on_list)
-    with locked_for_replacing(source, target, LOCK_TIMEOUT, session.say):
+    with locked_for_replacing(source, target, LOCK_TIMEOUT, session.say) as require_unchanged:
         with session.stage("reading", f"reading {source}"):
             model = checkpoint.load(source, on_digest=evidence.on_before)
             interactions = data_of(arguments, model)
@@ -77,6 +77,7 @@ def run(arguments: argparse.Namespace) -> None:
                 threads=arguments.threads,
                 on_progress=session.on_sweep,
             )
+        require_unchanged()
         with session.stage("writing", f"writing {target}"):
             checkpoint.save(retrained, target, interactions=model.interactions is not None, on_digest=evidence.on_after)
     session.say(summaries.retrain_summary(retrained, resolution, session.seconds["sweeping"]))
