@@ -2,8 +2,7 @@
 
     import forgetcli as fc
 
-    read = fc.read_interactions("ratings.parquet")
-    model = fc.train(read.interactions, fc.TrainConfig.for_objective("explicit", factors=32))
+    model = fc.train("ratings.parquet", fc.TrainConfig.for_objective("explicit", factors=32))
     result = fc.forget(model, fc.ForgetRequest.of(users=[42]))
     fc.save(result.model, "model.npz")
 
