@@ -133,15 +133,15 @@ double entry_terms(const RowObjective<T>& objective, std::int64_t begin, int n, 
 }
 
 // Copies the other side's rows of the entries [begin, begin + n) to `gathered`: factors, the constant where there is a
-// bias, the slope, then whatever; and fetches those of later entries. VECTORS is the number of whole vectors in a row
-// where it is small, else 0.
+// bias, the slope, then whatever; and fetches those of later entries. VECTORS is the length of a row where it is
+// few whole vectors, else 0.
 template <typename T, int VECTORS>
 void gather_rows(const RowObjective<T>& o, const Shape& s, std::int64_t begin, int n, const T* slopes, T* gathered) {
     constexpr int L = LANES<T>, LINE = 64 / sizeof(T);
     const T* const other = o.other;
     const std::int32_t* const indices = o.indices + begin;
     const std::int32_t* const ahead = indices + (begin + n + AHEAD <= o.nnz ? AHEAD : 0);
-    const int rank = o.rank, whole = VECTORS ? VECTORS * L : rank / L * L, stride = s.stride, d = s.d;
+    const int rank = VECTORS ? VECTORS * L : o.rank, whole = rank / L * L, stride = s.stride, d = s.d;
     // Up to here a row's last, partial vector can be read whole: the table goes on behind it.
     const std::int64_t readable = o.n_other * rank - whole - L;
     for (int e = 0; e < n; ++e) {
@@ -182,7 +182,7 @@ double gather_block(const RowObjective<T>& o, const Shape& s, std::int64_t begin
                     const Scratch<T>& scratch) {
     T weights[MAX_BLOCK], slopes[MAX_BLOCK];
     const double constant = entry_terms(o, begin, n, weights, slopes);
-    const int vectors = o.rank / LANES<T>;
+    const int vectors = o.rank % LANES<T> ? 0 : o.rank / LANES<T>;
     const auto gather = !o.indices     ? gather_all<T>
                         : vectors == 1 ? gather_rows<T, 1>
                         : vectors == 2 ? gather_rows<T, 2>
