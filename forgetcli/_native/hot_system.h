@@ -133,26 +133,29 @@ double entry_terms(const RowObjective<T>& objective, std::int64_t begin, int n, 
 }
 
 // Copies the other side's rows of the entries [begin, begin + n) to `gathered`: factors, the constant where there is a
-// bias, the slope, then whatever; and fetches those of later entries. VECTORS is the length of a row where it is
-// few whole vectors, else 0.
-template <typename T, int VECTORS>
+// bias, the slope, then whatever; and fetches those of later entries. A row is WHOLE vectors (0: any number of them),
+// with PARTIAL one more that it does not fill.
+template <typename T, int WHOLE, bool PARTIAL>
 void gather_rows(const RowObjective<T>& o, const Shape& s, std::int64_t begin, int n, const T* slopes, T* gathered) {
     constexpr int L = LANES<T>, LINE = 64 / sizeof(T);
     const T* const other = o.other;
     const std::int32_t* const indices = o.indices + begin;
     const std::int32_t* const ahead = indices + (begin + n + AHEAD <= o.nnz ? AHEAD : 0);
-    const int rank = VECTORS ? VECTORS * L : o.rank, whole = rank / L * L, stride = s.stride, d = s.d;
-    // Up to here a row's last, partial vector can be read whole: the table goes on behind it.
+    const int whole = WHOLE ? WHOLE * L : o.rank / L * L, rank = PARTIAL ? o.rank : whole;
+    const int stride = s.stride, d = s.d;
+    // Up to here a row's partial vector can be read whole: the table goes on behind it.
     const std::int64_t readable = o.n_other * rank - whole - L;
     for (int e = 0; e < n; ++e) {
         const T* coming = other + ahead[e] * static_cast<std::int64_t>(rank);
-        for (int j = 0; j < rank; j += LINE) FORGETCLI_PREFETCH(coming + j);
-        if (rank % LINE) FORGETCLI_PREFETCH(coming + rank - 1);
-
+        for (int j = 0; j < whole; j += LINE) FORGETCLI_PREFETCH(coming + j);
+        if (PARTIAL) {
+            FORGETCLI_PREFETCH(coming + whole);
+            FORGETCLI_PREFETCH(coming + rank - 1);
+        }
         const std::int64_t at = indices[e] * static_cast<std::int64_t>(rank);
         T* out = gathered + e * stride;
         for (int j = 0; j < whole; j += L) store<T>(out + j, load<T>(other + at + j));
-        if (whole < rank) {
+        if (PARTIAL) {
             if (at <= readable) {
                 store<T>(out + whole, load<T>(other + at + whole));
             } else {
@@ -161,6 +164,17 @@ void gather_rows(const RowObjective<T>& o, const Shape& s, std::int64_t begin, i
         }
         out[rank] = T(1);  // without a bias, the slope's place
         out[d] = slopes[e];
+    }
+}
+
+template <typename T, bool PARTIAL>
+auto gather_rows_of(int whole_vectors) {
+    switch (whole_vectors) {
+        case 1: return gather_rows<T, 1, PARTIAL>;
+        case 2: return gather_rows<T, 2, PARTIAL>;
+        case 3: return gather_rows<T, 3, PARTIAL>;
+        case 4: return gather_rows<T, 4, PARTIAL>;
+        default: return gather_rows<T, 0, PARTIAL>;
     }
 }
 
@@ -182,12 +196,10 @@ double gather_block(const RowObjective<T>& o, const Shape& s, std::int64_t begin
                     const Scratch<T>& scratch) {
     T weights[MAX_BLOCK], slopes[MAX_BLOCK];
     const double constant = entry_terms(o, begin, n, weights, slopes);
-    const int vectors = o.rank % LANES<T> ? 0 : o.rank / LANES<T>;
-    const auto gather = !o.indices     ? gather_all<T>
-                        : vectors == 1 ? gather_rows<T, 1>
-                        : vectors == 2 ? gather_rows<T, 2>
-                        : vectors == 4 ? gather_rows<T, 4>
-                                       : gather_rows<T, 0>;
+    const int whole = o.rank / LANES<T>;
+    const auto gather = !o.indices            ? gather_all<T>
+                        : o.rank % LANES<T> ? gather_rows_of<T, true>(whole)
+                                            : gather_rows_of<T, false>(whole);
     gather(o, s, begin, n, slopes, scratch.gathered);
     if (unit) return constant;
     const int stride = s.stride, d = s.d;
@@ -207,18 +219,23 @@ void add_block(const Shape& s, int n, const T* a, const T* b, const Partial<T>& 
     full_update(n, s.tail + 1, round_up(s.d, LANES<T>), a + s.full, s.stride, b, s.stride, system.lower, s.stride);
 }
 
-// The same for a system whose squares on the diagonal are held as turns (hot_update.h). Few lower rows are too short a
-// chain of additions to go over the entries for: they go along with the diagonal.
+// The same for a system whose squares on the diagonal are held as turns (hot_update.h); BORDER is the number of lower
+// rows where they are few, and go along with the diagonal, else 0.
 template <typename T, int BORDER>
 void add_block_turned(const Shape& s, int n, const T* a, const T* b, const Partial<T>& system) {
+    const T* scalars = a + s.full;
+    T* corner = system.lower + s.full;
     for (int j = 0; j < s.full; j += LANES<T>) {
-        diagonal_update<T, BORDER>(n, a + j, b + j, a + s.full, s.stride, system.matrix + j * (s.full + 1), s.full,
-                                   system.lower + j, s.stride);
+        const auto update = BORDER > 1 && j == 0 ? diagonal_update<T, BORDER, true> : diagonal_update<T, BORDER, false>;
+        update(n, a + j, b + j, scalars, b + s.full, s.stride, system.matrix + j * (s.full + 1), s.full,
+               system.lower + j, corner, s.stride);
     }
     symmetric_update<T, false, false>(n, s.full, a, s.stride, b, s.stride, system.matrix, s.full);
-    const int border = s.tail + 1, done = BORDER ? s.full : 0;
-    full_update(n, border, round_up(s.d, LANES<T>) - done, a + s.full, s.stride, b + done, s.stride,
-                system.lower + done, s.stride);
+    if (BORDER == 0) {
+        full_update(n, s.tail + 1, round_up(s.d, LANES<T>), scalars, s.stride, b, s.stride, system.lower, s.stride);
+    } else if (BORDER > 1 && s.full == 0) {
+        full_update(n, BORDER, LANES<T>, scalars, s.stride, b, s.stride, corner, s.stride);
+    }
 }
 
 // The normal equations of the entries [begin, end), turned or not.

@@ -74,6 +74,12 @@ void symmetric_update(int n, int columns, const T* a, int a_stride, const T* b, 
     }
 }
 
+template <typename T>
+FORGETCLI_INLINE void add_to(T* at, Vector<T> sum) {
+    sum += load<T>(at);
+    store<T>(at, sum);
+}
+
 // A symmetric product x xᵀ of LANES elements by rotations: turn t holds x_i x_(i+t) (indices mod LANES) in lane i, and
 // the turns up to LANES / 2 hold every pair. That is about half the multiplications of the whole square.
 template <typename T>
@@ -84,24 +90,25 @@ FORGETCLI_INLINE void add_turns(Vector<T>* sums, Vector<T> a, Vector<T> b, std::
     ((sums[TURN] += a * rotate<T, TURN>(b)), ...);
 }
 
-// The turns of Σ_e a_e b_eᵀ are added to TURNS rows of c, where a_e is b_e times a scalar; and Σ_e s_e b_e for BORDER
-// scalars s_e each to a row of `lower`.
-template <typename T, int BORDER>
-FORGETCLI_INLINE void diagonal_update(int n, const T* a, const T* b, const T* scalars, int stride, T* c, int c_stride,
-                                      T* lower, int lower_stride) {
-    Vector<T> sums[TURNS<T> + BORDER];
-    for (int t = 0; t < TURNS<T> + BORDER; ++t) sums[t] = zero<T>();
-    for (int e = 0; e < n; ++e, a += stride, b += stride, scalars += stride) {
+// The turns of Σ_e a_e b_eᵀ are added to TURNS rows of c, where a_e is b_e times a scalar. With `scalars`, BORDER of
+// them an entry, Σ_e s_e b_e is added to as many rows of `lower`; and with CORNER, Σ_e s_e y_e of the vectors at `tail`
+// to the same rows at `corner`. Sums of a single vector are chains of additions: together they cost little more.
+template <typename T, int BORDER, bool CORNER>
+FORGETCLI_INLINE void diagonal_update(int n, const T* a, const T* b, const T* scalars, const T* tail, int stride, T* c,
+                                      int c_stride, T* lower, T* corner, int lower_stride) {
+    constexpr int CORNERS = CORNER ? BORDER : 0;
+    Vector<T> turns[TURNS<T>], sums[BORDER + 1], corners[CORNERS + 1];
+    for (int t = 0; t < TURNS<T>; ++t) turns[t] = zero<T>();
+    for (int t = 0; t < BORDER; ++t) sums[t] = corners[CORNER ? t : 0] = zero<T>();
+    for (int e = 0; e < n; ++e, a += stride, b += stride, scalars += stride, tail += stride) {
         const Vector<T> x = load<T>(b);
-        add_turns<T>(sums, load<T>(a), x, std::make_integer_sequence<int, TURNS<T>>());
-        for (int t = 0; t < BORDER; ++t) sums[TURNS<T> + t] += scalars[t] * x;
+        add_turns<T>(turns, load<T>(a), x, std::make_integer_sequence<int, TURNS<T>>());
+        for (int t = 0; t < BORDER; ++t) sums[t] += scalars[t] * x;
+        for (int t = 0; t < CORNERS; ++t) corners[t] += scalars[t] * load<T>(tail);
     }
-    for (int t = 0; t < TURNS<T> + BORDER; ++t) {
-        T* at = t < TURNS<T> ? c + t * c_stride : lower + (t - TURNS<T>) * lower_stride;
-        Vector<T> old = load<T>(at);
-        old += sums[t];
-        store<T>(at, old);
-    }
+    for (int t = 0; t < TURNS<T>; ++t) add_to(c + t * c_stride, turns[t]);
+    for (int t = 0; t < BORDER; ++t) add_to(lower + t * lower_stride, sums[t]);
+    for (int t = 0; t < CORNERS; ++t) add_to(corner + t * lower_stride, corners[t]);
 }
 
 // c (rows, width) + Σ_e a_e b_eᵀ, all of it; width a multiple of LANES.
