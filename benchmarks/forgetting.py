@@ -30,7 +30,7 @@ from forgetting_report import Cell, Run, draw, fill_in, has_matplotlib, markdown
 from numpy.typing import NDArray
 
 from forgetcli import als, unlearn
-from forgetcli.audit import residual_memory
+from forgetcli.auditing import residual_memory
 from forgetcli.common import CommonGround, ForgottenPairs
 from forgetcli.evaluate import held_out_metrics
 from forgetcli.ids import Ids

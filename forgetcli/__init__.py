@@ -16,7 +16,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from forgetcli.als import SweepReport, train
+    from forgetcli.als import Standing, SweepReport, train
+    from forgetcli.auditing import audit
     from forgetcli.checkpoint import ModelInfo, inspect, load, save
     from forgetcli.comparing import compare
     from forgetcli.comparison import Comparison
@@ -44,13 +45,15 @@ if TYPE_CHECKING:
         read_item_names,
         read_records,
     )
-    from forgetcli.unlearn import ForgetResult, Standing, forget, retrain
+    from forgetcli.unlearn import ForgetResult, forget, retrain
+    from forgetcli.verdict import Audit, Finding
     from forgetcli.verification import Verification, verify
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "forgetcli.als": ("SweepReport", "train"),
+    "forgetcli.als": ("Standing", "SweepReport", "train"),
+    "forgetcli.auditing": ("audit",),
     "forgetcli.checkpoint": ("ModelInfo", "inspect", "load", "save"),
     "forgetcli.comparing": ("compare",),
     "forgetcli.comparison": ("Comparison",),
@@ -78,18 +81,21 @@ _HOMES = {
         "read_item_names",
         "read_records",
     ),
-    "forgetcli.unlearn": ("ForgetResult", "Standing", "forget", "retrain"),
+    "forgetcli.unlearn": ("ForgetResult", "forget", "retrain"),
+    "forgetcli.verdict": ("Audit", "Finding"),
     "forgetcli.verification": ("Verification", "verify"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "Audit",
     "CheckFailed",
     "ColumnOptions",
     "Comparison",
     "DataError",
     "Factors",
     "FileSystemError",
+    "Finding",
     "ForgetError",
     "ForgetRequest",
     "ForgetResult",
@@ -113,6 +119,7 @@ __all__ = [
     "Vocabulary",
     "__version__",
     "as_ids",
+    "audit",
     "compare",
     "forget",
     "held_out_metrics",

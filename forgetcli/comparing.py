@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import TypeAlias
@@ -11,11 +12,20 @@ from numpy.typing import NDArray
 
 from forgetcli import als, differences
 from forgetcli.common import CommonGround, Pairs, cautions, forgotten_pairs, remaining_data, still_held
-from forgetcli.comparison import TOP_N, Comparison, Contrast, PredictionContrast, RankingContrast, Reading, Spread
+from forgetcli.comparison import (
+    GROUPS,
+    TOP_N,
+    Comparison,
+    Contrast,
+    PredictionContrast,
+    RankingContrast,
+    Reading,
+    Spread,
+)
 from forgetcli.errors import UsageError
 from forgetcli.evaluate import held_out_metrics
 from forgetcli.interactions import Heldout, Interactions
-from forgetcli.model import Factors, Model
+from forgetcli.model import Factors, HistoryEntry, Model
 from forgetcli.objective import Objective
 from forgetcli.recommending import recommend
 from forgetcli.records import ForgetRequest
@@ -70,7 +80,9 @@ def compare(
     forgotten = ground.pairs(forgotten_pairs(request, original, data)) if request else None
     rng = np.random.default_rng(seed)
     groups = _groups(ground, forgotten)
-    cells = _cells(ground, forgotten, rng)
+    cells = _cells(ground, forgotten, groups, rng)
+    objective, gradient = _standings(lineup, ground.data, threads)
+    without = [_since_forgetting(model, "sweep") for model in ground.models]
     return Comparison(
         retrains=len(retrained),
         users=len(ground.users),
@@ -78,12 +90,15 @@ def compare(
         forgotten=None if forgotten is None else len(forgotten),
         forgotten_left_out=None if forgotten is None else forgotten.left_out,
         still_held=still_held(unlearned, request),
-        factors=_compare_factors(lineup),
+        factors=_compare_factors(lineup, groups),
         predictions={name: _compare_predictions(lineup, *pairs) for name, pairs in cells.items()},
-        objective=_objective(lineup, ground.data, threads),
+        objective=objective,
+        gradient=gradient,
         rankings=_compare_rankings(lineup, groups, rng, threads),
         accuracy={} if test is None else _accuracy(lineup, ground.held_out(test, unlearned), groups, threads),
-        sweeps=lineup.reading([_sweeps(model) for model in ground.models]),
+        sweeps=lineup.reading([_steps(model.history, "sweep") for model in ground.models]),
+        sweeps_without=dataclasses.replace(lineup.reading(without), original=None),
+        response_steps=_since_forgetting(unlearned, "response"),
         cautions=tuple(cautions(unlearned, retrained, request)),
     )
 
@@ -124,23 +139,35 @@ class _Lineup:
         )
 
 
-def _compare_factors(lineup: _Lineup) -> dict[str, Contrast]:
+def _compare_factors(lineup: _Lineup, groups: dict[str, _Rows]) -> dict[str, Contrast]:
     if len({factors.rank for factors in lineup.factors}) > 1:
         return {}
-    errors = {(a, b): differences.factor_errors(lineup.factors[a], lineup.factors[b]) for a, b in lineup.pairs()}
-    return {
-        name: lineup.contrast({pair: error[side] for pair, error in errors.items()})
-        for side, name in enumerate(("users", "items"))
-    }
+    sides: dict[str, tuple[str, _Rows | None]] = {"users": ("user", None)}
+    sides |= {f"users_{name}": ("user", groups[name]) for name in GROUPS[1:] if name in groups}
+    sides |= {"items": ("item", None)}
+    errors: dict[str, dict[_Pair, float]] = {name: {} for name in sides}
+    for a, b in lineup.pairs():
+        one, other = lineup.factors[a], lineup.factors[b]
+        rotation = differences.alignment(one, other)
+        for name, (side, rows) in sides.items():
+            x, y = (getattr(factors, side).factors for factors in (one, other))
+            errors[name][a, b] = differences.relative_error(x, y, rotation, rows)
+    return {name: lineup.contrast(each) for name, each in errors.items()}
 
 
-def _cells(ground: CommonGround, forgotten: Pairs | None, rng: np.random.Generator) -> dict[str, tuple[_Rows, _Rows]]:
+def _cells(
+    ground: CommonGround, forgotten: Pairs | None, groups: dict[str, _Rows], rng: np.random.Generator
+) -> dict[str, tuple[_Rows, _Rows]]:
     """The users and items of the pairs whose predictions are compared, by `comparison.CELLS`."""
     view = ground.data.by_user
-    kept = np.sort(_sample(np.arange(view.nnz), SAMPLED_CELLS, rng))
-    users, items = (np.sort(rng.integers(len(ids), size=SAMPLED_CELLS)) for ids in (ground.users, ground.items))
+    entries = {"kept": np.arange(view.nnz)}
+    entries |= {f"kept_{name}": view.entries_of_rows(groups[name]) for name in GROUPS[1:] if name in groups}
     cells = {"forgotten": (forgotten.users, forgotten.items)} if forgotten else {}
-    cells["kept"] = view.rows_of(kept), view.indices[kept].astype(np.int64)
+    for name, all_of_them in entries.items():
+        kept = np.sort(_sample(all_of_them, SAMPLED_CELLS, rng))
+        if len(kept):
+            cells[name] = view.rows_of(kept), view.indices[kept].astype(np.int64)
+    users, items = (np.sort(rng.integers(len(ids), size=SAMPLED_CELLS)) for ids in (ground.users, ground.items))
     cells["random"] = users, rng.permutation(items)
     return cells
 
@@ -154,10 +181,12 @@ def _compare_predictions(lineup: _Lineup, users: _Rows, items: _Rows) -> Predict
     )
 
 
-def _objective(lineup: _Lineup, data: Interactions, threads: int) -> Reading:
+def _standings(lineup: _Lineup, data: Interactions, threads: int) -> tuple[Reading, Reading]:
+    """The objective and the relative gradient."""
     objective = Objective.of(lineup.models[0].config, data)
-    return lineup.reading(
-        [als.gradients(data, factors, objective, threads=threads).objective for factors in lineup.factors]
+    found = [als.standing(data, factors, objective, threads=threads) for factors in lineup.factors]
+    return lineup.reading([each.objective for each in found]), lineup.reading(
+        [each.relative_gradient for each in found]
     )
 
 
@@ -221,8 +250,14 @@ def _accuracy(lineup: _Lineup, test: Heldout, groups: dict[str, _Rows], threads:
     return accuracy
 
 
-def _sweeps(model: Model) -> int:
-    return sum(entry.kind == "sweep" for entry in model.history)
+def _steps(history: Sequence[HistoryEntry], kind: str) -> int:
+    return sum(entry.kind == kind for entry in history)
+
+
+def _since_forgetting(model: Model, kind: str) -> int:
+    """The steps on the data of now: forgetting leaves those before it without their figures."""
+    blank = [place for place, entry in enumerate(model.history) if entry.objective is None]
+    return _steps(model.history[blank[-1] + 1 if blank else 0 :], kind)
 
 
 def _sample(rows: _Rows, size: int, rng: np.random.Generator) -> _Rows:

@@ -16,11 +16,15 @@ import numpy as np
 TOP_N = 10
 """The length of the recommendations that are compared."""
 
-CELLS = ("forgotten", "kept", "random")
-"""Of predictions: the forgotten pairs; a sample of the remaining ones; random pairs of a user and an item."""
+CELLS = ("forgotten", "kept", "kept_asked", "kept_sharing", "random")
+"""Of predictions: the forgotten pairs; a sample of the remaining ones, of everyone and of each group of users; random
+pairs of a user and an item."""
 
 GROUPS = ("everyone", "asked", "sharing")
 """Of users: everyone; those with a forgotten pair; others who have an item of a forgotten pair among what remains."""
+
+ROWS = ("users", "users_asked", "users_sharing", "items")
+"""Of factors: all users, those of each group, all items."""
 
 FACTORS_CAVEAT = (
     "Factors are a poor witness: models that predict alike can differ widely in the factors of rows with few "
@@ -116,13 +120,17 @@ class Comparison:
     forgotten_left_out: those whose user or item some model does not have; both None without a request.
     still_held:         interactions of the request that the unlearned model still carries: should be 0. None without
                         a request, or for a model without its interactions.
-    factors:            relative errors of "users" and "items" after alignment (see FACTORS_CAVEAT); empty when the
-                        ranks differ.
-    predictions:        by CELLS; without "forgotten" where there are none.
+    factors:            relative errors by ROWS, after one alignment of all (see FACTORS_CAVEAT); a group without users
+                        is missing, and all when the ranks differ.
+    predictions:        by CELLS; those that there are none of are missing.
     objective:          on the remaining data.
+    gradient:           the relative gradient there (see `als.standing`): 0 where further training changes nothing.
     rankings:           by GROUPS; a group without users is missing.
     accuracy:           held-out metrics by name, by group ("everyone", "asked"); empty without a test set.
     sweeps:             how many sweeps each model has had in its life.
+    sweeps_without:     how many of them without the records, to the unlearned model and the retrains; None for the
+                        original.
+    response_steps:     second-order steps that the unlearned model has had since it last had the records.
     cautions:           what these models cannot tell, in sentences.
     """
 
@@ -135,9 +143,12 @@ class Comparison:
     factors: dict[str, Contrast]
     predictions: dict[str, PredictionContrast]
     objective: Reading
+    gradient: Reading
     rankings: dict[str, RankingContrast]
     accuracy: dict[str, dict[str, Reading]]
     sweeps: Reading
+    sweeps_without: Reading
+    response_steps: int
     cautions: tuple[str, ...]
 
     def figures(self) -> dict[str, float]:

@@ -20,23 +20,24 @@ _BLOCK_ROWS = 1 << 13
 """Rows of factors in float64 at a time: a few megabytes."""
 
 
-def factor_errors(a: Factors, b: Factors) -> tuple[float, float]:
-    """‖A R - B‖ / ‖B‖ of the users' and of the items' factors, after the rotation R that brings all of A nearest to B.
+def alignment(a: Factors, b: Factors) -> NDArray[np.float64]:
+    """(k, k) R, the rotation that brings all factors A of one model nearest to those of another, B.
 
     Predictions and objective are the same for every rotation, if both sides turn alike: so it is one R, the orthogonal
     Procrustes solution for both sides together (Schönemann 1966).
 
-    Both must have the same users, items and rank. Exact to about 1e-8.
+    Both must have the same users, items and rank.
     """
-    sides = [(a.user.factors, b.user.factors), (a.item.factors, b.item.factors)]
-    cross = [_product(x, y) for x, y in sides]
-    u, _, vt = np.linalg.svd(cross[0] + cross[1])
-    rotation = u @ vt
-    user, item = (
-        _square_sum(x) + _square_sum(y) - 2 * float(np.sum(rotation * product))
-        for (x, y), product in zip(sides, cross, strict=True)
-    )
-    return _ratio(user, _square_sum(b.user.factors)), _ratio(item, _square_sum(b.item.factors))
+    u, _, vt = np.linalg.svd(_product(a.user.factors, b.user.factors) + _product(a.item.factors, b.item.factors))
+    return np.asarray(u @ vt)
+
+
+def relative_error(a: Array, b: Array, rotation: NDArray[np.float64], rows: NDArray[np.int64] | None = None) -> float:
+    """‖A R - B‖ / ‖B‖ of one side's factors, or of some rows of them. Exact to about 1e-8."""
+    if rows is not None:
+        a, b = a[rows], b[rows]
+    square = _square_sum(a) + _square_sum(b) - 2 * float(np.sum(rotation * _product(a, b)))
+    return _ratio(square, _square_sum(b))
 
 
 def rms(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:

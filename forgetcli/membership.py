@@ -99,6 +99,18 @@ def match_pairs(
     return MatchedPairs(users[found], items[found], others[found], values[chosen][found], unmatched)
 
 
+def kept_pairs(
+    ground: CommonGround, pairs: MatchedPairs, rng: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """Users, items and values of pairs that remain: for each attacked pair one of the same user, drawn from all that
+    the user has left. Fewer where users have none."""
+    view = ground.data.by_user
+    counts = view.row_counts()[pairs.users]
+    drawn = np.floor(rng.random(len(pairs)) * counts).astype(np.int64)
+    users, entries = pairs.users[counts > 0], (view.indptr[pairs.users] + drawn)[counts > 0]
+    return users, view.indices[entries].astype(np.int64), view.values[entries].astype(np.float64)
+
+
 def attack_scores(factors: Factors, pairs: MatchedPairs, *, explicit: bool) -> AttackScores:
     """An attacker with the model alone. Against an explicit model it claims to know the rating, and takes a pair for
     seen that the model predicts close to it; against an implicit one it goes by the prediction.

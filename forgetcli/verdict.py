@@ -1,4 +1,4 @@
-"""What an audit found, as values, and what that comes to in plain words; `audit` makes them."""
+"""What an audit found, as values, and what that comes to in plain words; `auditing` makes them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 from scipy.special import stdtr, stdtrit
 
 from forgetcli.comparison import Spread
+from forgetcli.scores import Scores
 
 FEWEST_RETRAINS = 3
 """With fewer there is no standard deviation of one retrain against the mean of others that could be trusted."""
@@ -51,6 +52,7 @@ class Memory:
     unlearned:             the unlearned model's; None where the original shows no memory to begin with.
     retrained:             the noise: each retrain's against the mean of the others; None with fewer than
                            FEWEST_RETRAINS.
+    each_retrained:        the same of each one; empty with a single one.
     rms_to_retrains:       of the unlearned model's predictions of F from p̄.
     rms_between_retrains:  of the first retrain's from the mean of the others; None with a single one. A yardstick for
                            the seed's part in predictions.
@@ -60,6 +62,7 @@ class Memory:
     left_out: int
     unlearned: float | None
     retrained: Spread | None
+    each_retrained: tuple[float, ...]
     rms_to_retrains: float
     rms_between_retrains: float | None
 
@@ -90,6 +93,7 @@ class Attack:
     unlearned:       the AUC against the unlearned model: 0.5 is blind, 1 always right.
     interval:        where it lies with 95 %, by a bootstrap over users.
     retrained:       the same attack on each retrain: the floor, which is above 0.5 since people choose what they like.
+    each_retrained:  of each one.
     original:        against the original model; None for the attacker who holds it.
     excess:          `unlearned` above the retrains' mean.
     excess_interval: where that lies with 95 %, by the same bootstrap.
@@ -98,6 +102,7 @@ class Attack:
     unlearned: float
     interval: tuple[float, float]
     retrained: Spread
+    each_retrained: tuple[float, ...]
     original: float | None
     excess: float
     excess_interval: tuple[float, float]
@@ -142,6 +147,7 @@ class Audit:
     still_held:        interactions of the request that the unlearned model still carries; None without its data.
     memory:            None where no forgotten pair has both its user and its item in every model.
     membership:        None as well where no pair could be matched.
+    scores:            how the pairs that were attacked score beside others; None without them.
     cautions:          what these models cannot tell, in sentences.
     """
 
@@ -151,6 +157,7 @@ class Audit:
     still_held: int | None
     memory: Memory | None
     membership: Membership | None
+    scores: Scores | None
     cautions: tuple[str, ...]
 
     def figures(self) -> dict[str, float]:

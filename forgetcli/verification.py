@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from forgetcli.als import SweepReport, train
-from forgetcli.audit import memory_left
+from forgetcli.auditing import memory_left
 from forgetcli.errors import UsageError
 from forgetcli.interactions import Interactions
 from forgetcli.model import Model

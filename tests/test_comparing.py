@@ -9,11 +9,12 @@ import pytest
 from numpy.typing import NDArray
 
 from forgetcli import als, comparing
-from forgetcli.comparison import CELLS, GROUPS, Contrast, Reading, Spread
+from forgetcli.comparison import CELLS, GROUPS, ROWS, Contrast, Reading, Spread
 from forgetcli.errors import DataError, UsageError
 from forgetcli.evaluate import held_out_metrics
 from forgetcli.interactions import Heldout, Interactions, split_holdout
 from forgetcli.model import Model, SideFactors
+from forgetcli.objective import Objective
 from forgetcli.records import ForgetRequest
 from forgetcli.unlearn import forget, retrain
 from tests.samples import CONFIGS, triples
@@ -73,11 +74,36 @@ def test_a_model_does_not_differ_from_itself(name: str) -> None:
 def test_every_difference_stands_beside_that_of_the_retrains(name: str) -> None:
     each = case(name)
     found = comparing.compare(each.unlearned, each.retrained, original=each.original, request=REQUEST)
-    assert len(contrasts(found)) == 2 + 2 * len(CELLS) + 3 * len(found.rankings)
+    rows = [name for name in ROWS if name.removeprefix("users_") in (*found.rankings, "users", "items")]
+    cells = [name for name in CELLS if name.removeprefix("kept_") in (*found.rankings, "forgotten", "kept", "random")]
+    assert (list(found.factors), list(found.predictions)) == (rows, cells)
+    assert len(contrasts(found)) == len(rows) + 2 * len(cells) + 3 * len(found.rankings)
     for contrast in contrasts(found):
         assert contrast.retrained is not None
         assert contrast.original is not None
         assert (contrast.unlearned.count, contrast.retrained.count, contrast.original.count) == (3, 3, 3)
+
+
+def test_steps_on_what_remains_are_told_from_those_before() -> None:
+    each = case()
+    swept = comparing.compare(each.unlearned, each.retrained, original=each.original)
+    trained = CONFIGS["biased"].sweeps
+    assert (swept.sweeps.unlearned, swept.sweeps_without.unlearned, swept.response_steps) == (trained + 2, 2, 0)
+    assert swept.sweeps_without.retrained == Spread(trained, 0.0, 3)
+    assert (swept.sweeps.original, swept.sweeps_without.original) == (trained, None)
+    stepped = forget(each.original, REQUEST, method="response").model
+    found = comparing.compare(stepped, each.retrained)
+    assert (found.sweeps.unlearned, found.sweeps_without.unlearned, found.response_steps) == (trained, 0, 1)
+
+
+def test_the_relative_gradient_is_that_on_what_remains() -> None:
+    each = case()
+    found = comparing.compare(each.unlearned, each.retrained, original=each.original, request=REQUEST)
+    data = each.unlearned.interactions
+    assert data is not None
+    objective = Objective.of(each.unlearned.config, data)
+    value, gradient = als.standing(data, each.original.factors, objective)
+    assert (found.objective.original, found.gradient.original) == pytest.approx((value, gradient))
 
 
 def test_predictions_on_the_forgotten_pairs_differ_by_what_they_differ() -> None:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import ortho_group
 
-from forgetcli.differences import divergences, factor_errors, overlap, rank_biased_overlap, softmax
+from forgetcli.differences import alignment, divergences, overlap, rank_biased_overlap, relative_error, softmax
 from forgetcli.model import Factors, SideFactors
 
 ALIGNED = 1e-7
@@ -32,6 +32,15 @@ def turned(factors: Factors, user_turn: NDArray[np.float64], item_turn: NDArray[
     )
 
 
+def factor_errors(a: Factors, b: Factors) -> tuple[float, float]:
+    """The users' and the items' error."""
+    rotation = alignment(a, b)
+    return (
+        relative_error(a.user.factors, b.user.factors, rotation),
+        relative_error(a.item.factors, b.item.factors, rotation),
+    )
+
+
 def test_rotated_factors_align() -> None:
     factors, rotation = random_factors(0), ortho_group.rvs(6, random_state=1)
     assert factor_errors(turned(factors, rotation, rotation), factors) == pytest.approx((0, 0), abs=ALIGNED)
@@ -51,6 +60,14 @@ def test_alignment_finds_the_best_rotation_of_both_sides_together() -> None:
     for error, x, y in ((user, a.user, b.user), (item, a.item, b.item)):
         expected = np.linalg.norm(x.factors @ u @ vt - y.factors) / np.linalg.norm(y.factors)
         assert error == pytest.approx(expected, abs=ALIGNED)
+
+
+def test_the_error_of_some_rows_is_theirs_after_the_alignment_of_all() -> None:
+    a, b, rows = random_factors(3), random_factors(4), np.array([2, 5, 11])
+    rotation = alignment(a, b)
+    expected = np.linalg.norm(a.user.factors[rows] @ rotation - b.user.factors[rows])
+    expected /= np.linalg.norm(b.user.factors[rows])
+    assert relative_error(a.user.factors, b.user.factors, rotation, rows) == pytest.approx(expected, abs=ALIGNED)
 
 
 LISTS = np.array([[0, 1, 2], [0, 1, 2], [0, 1, 2], [7, 3, -1], [-1, -1, -1]], np.int32)

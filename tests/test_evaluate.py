@@ -79,6 +79,21 @@ def test_ndcg_is_that_of_scikit_learn() -> None:
         assert found[f"ndcg@{n}"] == pytest.approx(expected, abs=TOLERANCE)
 
 
+def test_precision_and_recall_are_those_of_scikit_learn() -> None:
+    metrics = pytest.importorskip("sklearn.metrics")
+    model, heldout = trained("implicit", n_items=60)
+    scores = scores_without_seen(model)
+    relevant = np.zeros(scores.shape, int)
+    relevant[heldout.user_rows, heldout.item_rows] = 1
+    users = relevant.any(axis=1)
+    found = held_out_metrics(model, heldout)
+    for name, n in (("precision", 10), ("precision", 20), ("recall", 20)):
+        listed = np.zeros_like(relevant)
+        np.put_along_axis(listed, np.argsort(-scores, axis=1)[:, :n], 1, axis=1)
+        score = getattr(metrics, f"{name}_score")(relevant[users], listed[users], average="samples")
+        assert found[f"{name}@{n}"] == pytest.approx(score, abs=TOLERANCE)
+
+
 def test_a_ranking_computed_by_hand() -> None:
     # Three relevant items; hits at the first and the third place.
     relevant = Relevant(np.array([0]), np.array([3]), np.array([2, 5, 9]), n_items=10)

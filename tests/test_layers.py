@@ -25,14 +25,17 @@ ALLOWED = {
     "files": "errors",
     "stored_zip": "errors",
     "npz": "errors files stored_zip",
-    "tables": "errors files ids interactions printable records",
+    "digests": "errors files",
+    "json_schema": "errors",
+    "receipt": "digests errors files json_schema",
+    "tables": "digests errors files ids interactions printable records",
     "model": "config interactions",
     "objective": "config interactions",
     "layout": "config errors model npz",
-    "checkpoint": "config errors files interactions layout model npz",
+    "checkpoint": "config digests errors files interactions layout model npz",
     "als": "_native config errors interactions model objective seeding",
     "krylov": "model",
-    "linearised": "_native als csr interactions model objective",
+    "linearised": "_native als csr model objective",
     "response": "_native als csr interactions krylov linearised model objective",
     "unlearn": "als errors interactions model objective records response",
     "recommending": "_native csr errors model",
@@ -42,11 +45,12 @@ ALLOWED = {
     "comparison": "",
     "comparing": "als common comparison differences errors evaluate interactions model objective recommending records",
     "membership": "common model",
-    "verdict": "comparison",
-    "audit": "common comparison errors interactions membership model records verdict",
-    "verification": "als audit errors interactions model records verdict",
-    "report": "als checkpoint comparison config ids interactions model printable recommending records tables unlearn"
-    " verdict verification",
+    "scores": "",
+    "verdict": "comparison scores",
+    "auditing": "common comparison errors interactions membership model records scores verdict",
+    "verification": "als auditing errors interactions model records verdict",
+    "report": "als checkpoint comparison config digests ids interactions model printable receipt recommending records"
+    " response tables unlearn verdict verification",
 }
 """By module or package. `cli`, which may import everything, and the package's entrance, which lists everything, are
 left out."""

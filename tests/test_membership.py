@@ -28,6 +28,15 @@ def test_auc_is_the_share_of_combinations_won_with_ties_as_halves(pairs: list[tu
     assert auc(scores) == pytest.approx(float(np.mean(won + tied / 2)))
 
 
+def test_auc_is_that_of_scikit_learn() -> None:
+    metrics = pytest.importorskip("sklearn.metrics")
+    rng = np.random.default_rng(5)
+    scores = AttackScores(rng.integers(0, 30, 200) + 4.0, rng.integers(0, 30, 200) + 0.0)
+    labels = np.repeat([1, 0], 200)
+    expected = metrics.roc_auc_score(labels, np.concatenate([scores.forgotten, scores.others]))
+    assert auc(scores) == pytest.approx(expected)
+
+
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=30))
 def test_auc_of_equal_score_sets_is_a_half(values: list[int]) -> None:
     assert auc(AttackScores(np.array(values, float), np.array(values[::-1], float))) == pytest.approx(0.5)

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from forgetcli import als
-from forgetcli.audit import audit
+from forgetcli.auditing import audit
 from forgetcli.config import TrainConfig
 from forgetcli.errors import UsageError
 from forgetcli.interactions import Interactions

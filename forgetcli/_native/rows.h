@@ -76,9 +76,6 @@ struct RowKernels {
     // Accumulates and solves whole rows; the one at position i writes behind `first`. The first position whose row is
     // singular or not finite, or NO_ROW.
     std::int64_t (*solve)(const RowObjective<T>&, const RowRange&, T* scratch, RowSolution<T> first);
-    // Writes half the gradient at p (rank, then bias) and the row's part of the objective.
-    void (*gradient)(const RowObjective<T>&, std::int64_t row, const T* factors, T bias, T* scratch, T* gradient,
-                     double* loss);
     // Σ x xᵀ over n contiguous rows of x (n, rank), into partial (rank, rank), the lower triangle mirrored.
     void (*gram)(const T* x, std::int64_t n, int rank, T* scratch, T* partial);
 };

@@ -11,6 +11,7 @@ from forgetcli.cli.options import (
     add_data_option,
     add_output_options,
     add_request_options,
+    add_where_option,
     columns_of,
     data_of,
     request_of,
@@ -76,6 +77,7 @@ def add_arguments(parser: Parser) -> None:
     files.add_argument("retrained", nargs="+", metavar="RETRAINED", help="retrains without the records")
     files.add_argument("--original", metavar="MODEL", help="the model before it forgot, to show how far off that was")
     files.add_argument("--test", metavar="FILE", help="held-out interactions, to compare how accurate the models are")
+    add_where_option(files, "--test", name="--test-where")
     add_data_option(files, model="the original model")
     add_request_options(parser, purpose="what was to be forgotten")
     checks = parser.add_argument_group("checks", FIGURES.strip())
@@ -144,7 +146,9 @@ def _read(arguments: argparse.Namespace) -> _Inputs:
         original=checkpoint.load(arguments.original) if arguments.original else None,
         request=request_of(arguments) if asked else None,
         data=data_of(arguments),
-        test=read_heldout(arguments.test, unlearned.users, unlearned.items, columns_of(arguments))
+        test=read_heldout(
+            arguments.test, unlearned.users, unlearned.items, columns_of(arguments), where=arguments.test_where
+        )
         if arguments.test
         else None,
     )
@@ -166,7 +170,7 @@ def _compare(inputs: _Inputs, arguments: argparse.Namespace) -> Comparison:
 
 def _audit(inputs: _Inputs) -> Audit | None:
     """What is left of the records, where it is known what they were and what the original made of them."""
-    from forgetcli.audit import audit
+    from forgetcli.auditing import audit
 
     if inputs.original is None or inputs.request is None:
         return None

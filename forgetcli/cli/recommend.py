@@ -7,12 +7,12 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, BinaryIO
 
-from forgetcli.cli.options import add_column_options, add_output_options, columns_of
+from forgetcli.cli.options import add_column_options, add_output_options, add_where_option, columns_of
 from forgetcli.cli.parser import Parser, positive_count
 from forgetcli.cli.session import Session
 from forgetcli.cli.targets import STANDARD_STREAM, require_output_is_no_input
 from forgetcli.errors import DataError
-from forgetcli.printable import printable
+from forgetcli.printable import shorten
 from forgetcli.report.text import count
 
 if TYPE_CHECKING:
@@ -43,7 +43,8 @@ forget recommend model.npz --all-users --include-seen -o recs.jsonl
 """
 
 UNKNOWN_SHOWN = 5
-"""An error repeats so many of the ids that the user typed."""
+LONGEST_SHOWN = 60
+"""An error repeats so many of the ids that the user typed, and so many characters of each."""
 
 
 def add_arguments(parser: Parser) -> None:
@@ -51,7 +52,11 @@ def add_arguments(parser: Parser) -> None:
     files = parser.add_argument_group("files")
     files.add_argument("model", metavar="MODEL", help="a model file")
     files.add_argument(
-        "-o", "--output", default=STANDARD_STREAM, metavar="OUT", help="a .csv, .parquet or .jsonl file to write"
+        "-o",
+        "--output",
+        default=STANDARD_STREAM,
+        metavar="OUT",
+        help="a .csv, .parquet or .jsonl file to write; s3:// too",
     )
     files.add_argument("--item-names", metavar="FILE", help="a table of the items' ids and titles")
     group = parser.add_argument_group("whom for, and how many")
@@ -59,6 +64,7 @@ def add_arguments(parser: Parser) -> None:
     whom.add_argument("--user", action="append", default=[], metavar="ID", help="a user; repeatable")
     whom.add_argument("--users", metavar="FILE", help="a table with a column of users; - is standard input")
     whom.add_argument("--all-users", action="store_true", help="every user of the model")
+    add_where_option(group, "--users", example="last_seen >= 2024-06-01")
     group.add_argument("-n", type=positive_count, default=10, metavar="N", help="items for each user (default: 10)")
     group.add_argument("--include-seen", action="store_true", help="also items that the user has had already")
     add_column_options(parser, of="--users and --item-names", title=True)
@@ -69,12 +75,14 @@ def run(arguments: argparse.Namespace) -> None:
     """Loads, ranks, and writes while it ranks."""
     from forgetcli import checkpoint
     from forgetcli.recommending import recommend_in_batches
-    from forgetcli.tables import read_item_names, table_format
+    from forgetcli.tables import check_output, output_name, read_item_names, table_format
 
     session = Session(arguments)
     output: str = arguments.output
     require_output_is_no_input(output, [arguments.model, arguments.users, arguments.item_names])
     form = table_format(output)
+    if output != STANDARD_STREAM:
+        check_output(output)
     with session.stage("reading", f"reading {arguments.model}"):
         model = checkpoint.load(arguments.model)
         users, unknown = _users(arguments, model)
@@ -88,7 +96,7 @@ def run(arguments: argparse.Namespace) -> None:
     with session.stage("ranking"):
         if output != STANDARD_STREAM:
             _write(output, form, model, names, batches)
-            document["output"] = output
+            document["output"] = output_name(output)
         elif arguments.json:
             document["recommendations"] = _listed(model, names, batches)
         elif sys.stdout.isatty():
@@ -96,7 +104,7 @@ def run(arguments: argparse.Namespace) -> None:
         else:
             _stream(sys.stdout.buffer, form, model, names, batches)
     if output != STANDARD_STREAM:
-        session.say(f"Wrote the best {arguments.n} for {count(len(users), 'user')} to {printable(output)}")
+        session.say(f"Wrote the best {arguments.n} for {count(len(users), 'user')} to {output_name(output)}")
     session.finish(document)
 
 
@@ -113,12 +121,13 @@ def _users(arguments: argparse.Namespace, model: Model) -> tuple[NDArray[np.int6
     if arguments.all_users:
         return np.arange(len(model.users)), 0
     if arguments.users is not None:
-        rows = model.users.find(read_ids(arguments.users, "user", columns_of(arguments)))
+        rows = model.users.find(read_ids(arguments.users, "user", columns_of(arguments), where=arguments.where))
         return rows[rows >= 0], int(np.count_nonzero(rows < 0))
     rows = model.users.find(as_ids(arguments.user))
     unknown = [user for user, row in zip(arguments.user, rows, strict=True) if row < 0]
     if unknown:
-        shown = ", ".join(unknown[:UNKNOWN_SHOWN]) + (", ..." if len(unknown) > UNKNOWN_SHOWN else "")
+        shown = ", ".join(shorten(user, LONGEST_SHOWN) for user in unknown[:UNKNOWN_SHOWN])
+        shown += ", ..." if len(unknown) > UNKNOWN_SHOWN else ""
         raise DataError(f"{arguments.model} has no user {shown}")
     return rows, 0
 
@@ -126,9 +135,9 @@ def _users(arguments: argparse.Namespace, model: Model) -> tuple[NDArray[np.int6
 def _write(
     output: str, form: TableFormat, model: Model, names: ItemNames | None, batches: Iterator[Recommendations]
 ) -> None:
-    from forgetcli.files import atomic_write
+    from forgetcli.tables import open_output
 
-    with atomic_write(output) as file:
+    with open_output(output) as file:
         _stream(file, form, model, names, batches)
 
 

@@ -1,20 +1,32 @@
-"""Tables in and out: Parquet and delimited text. The only package that knows pyarrow."""
+"""Tables in and out: Parquet, Arrow and delimited text. The only package that knows pyarrow."""
 
 from forgetcli.tables.batches import BadRows
 from forgetcli.tables.columns import ColumnOptions
+from forgetcli.tables.filters import Filter
 from forgetcli.tables.lists import ItemNames, read_ids, read_item_names, read_records
 from forgetcli.tables.reading import ReadResult, read_heldout, read_interactions
 from forgetcli.tables.sources import Sources
-from forgetcli.tables.writing import RecommendationWriter, TableFormat, table_format
+from forgetcli.tables.writing import (
+    RecommendationWriter,
+    TableFormat,
+    check_output,
+    open_output,
+    output_name,
+    table_format,
+)
 
 __all__ = [
     "BadRows",
     "ColumnOptions",
+    "Filter",
     "ItemNames",
     "ReadResult",
     "RecommendationWriter",
     "Sources",
     "TableFormat",
+    "check_output",
+    "open_output",
+    "output_name",
     "read_heldout",
     "read_ids",
     "read_interactions",

@@ -14,13 +14,14 @@ import pytest
 from numpy.typing import NDArray
 
 from forgetcli import als, checkpoint
-from forgetcli.audit import audit
+from forgetcli.auditing import audit
 from forgetcli.comparison import Spread
 from forgetcli.config import TrainConfig
 from forgetcli.errors import DataError, UsageError
 from forgetcli.interactions import Interactions
 from forgetcli.model import Model
 from forgetcli.records import ForgetRequest
+from forgetcli.scores import KINDS
 from forgetcli.unlearn import forget, retrain
 from forgetcli.verdict import Attack, Finding, Membership, Memory, decide
 
@@ -191,6 +192,34 @@ def test_the_attack_finds_more_in_the_original_than_in_retrains(name: str) -> No
     assert membership.informed.unlearned == 0.5  # nothing changed, and every score is a tie
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_scores_are_of_the_attacked_pairs_and_as_many_kept_ones_of_the_same_users(name: str) -> None:
+    each = case(name)
+    found = audit(each.unlearned, each.retrained, each.original, each.request)
+    assert found.scores is not None
+    assert found.membership is not None
+    for model, kinds in found.scores.models.items():
+        times = len(each.retrained) if model == "retrained" else 1
+        assert tuple(kinds) == KINDS
+        assert all(kind.pairs == times * found.membership.pairs for kind in kinds.values())
+        assert all(len(kind.shares) + 1 == len(found.scores.edges) for kind in kinds.values())
+        assert all(0.9 < sum(kind.shares) < 1 + TOLERANCE for kind in kinds.values())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_original_scores_forgotten_pairs_like_kept_ones_and_a_retrain_does_not(name: str) -> None:
+    each = case(name)
+    scores = audit(each.unlearned, each.retrained, each.original, each.request).scores
+    assert scores is not None
+
+    def shift(model: str) -> float:
+        kinds = scores.models[model]
+        away = kinds["forgotten"].quartiles[1] - kinds["kept"].quartiles[1]
+        return away if scores.measure == "distance" else -away
+
+    assert shift("original") < shift("unlearned") < shift("retrained")
+
+
 def test_the_same_audit_gives_the_same_figures_and_another_seed_others() -> None:
     each = case("explicit")
     one, same, other = (
@@ -281,7 +310,7 @@ def test_an_audit_is_plain_values_with_figures_by_name() -> None:
 
 
 def verdict(memory: float | None, deviation: float = 0.0055, **others: object) -> tuple[Finding, str]:
-    measured = Memory(9755, 0, memory, Spread(0.004, deviation, 3), 0.1, 0.1)
+    measured = Memory(9755, 0, memory, Spread(0.004, deviation, 3), (), 0.1, 0.1)
     options = {"membership": None, "retrains": 3, "still_held": 0, "noun": "ratings"} | others
     return decide(measured, **options)  # type: ignore[arg-type]
 
@@ -310,8 +339,8 @@ def test_the_verdict_in_words() -> None:
 
 
 def test_no_model_has_forgotten_that_an_attacker_sees_through() -> None:
-    attack = Attack(0.62, (0.6, 0.64), Spread(0.58, 0.001, 3), 0.7, 0.04, (0.03, 0.05))
-    blind = Attack(0.58, (0.56, 0.6), Spread(0.58, 0.001, 3), 0.7, 0.0, (-0.01, 0.01))
+    attack = Attack(0.62, (0.6, 0.64), Spread(0.58, 0.001, 3), (), 0.7, 0.04, (0.03, 0.05))
+    blind = Attack(0.58, (0.56, 0.6), Spread(0.58, 0.001, 3), (), 0.7, 0.0, (-0.01, 0.01))
     assert verdict(0.001, membership=Membership(100, 0, attack, blind))[0] is Finding.REMEMBERS
     assert verdict(0.001, membership=Membership(100, 0, blind, attack))[0] is Finding.FORGOTTEN
     single = dataclasses.replace(attack, retrained=Spread(0.58, None, 1))

@@ -11,9 +11,10 @@ from forgetcli.common import CommonGround, Pairs, cautions, forgotten_pairs, rem
 from forgetcli.comparison import Spread
 from forgetcli.errors import DataError, UsageError
 from forgetcli.interactions import Interactions
-from forgetcli.membership import attack_scores, auc, bootstrap_aucs, match_pairs
+from forgetcli.membership import MatchedPairs, attack_scores, auc, bootstrap_aucs, kept_pairs, match_pairs
 from forgetcli.model import Factors, Model
 from forgetcli.records import ForgetRequest
+from forgetcli.scores import Scores
 from forgetcli.verdict import FEWEST_RETRAINS, ROUGH_BAND, Attack, Audit, Membership, Memory, decide, outside_by_chance
 
 _OUTER_PERCENTS = 2.5, 97.5
@@ -45,7 +46,9 @@ def audit(
     explicit = original.config.objective == "explicit"
     held = still_held(unlearned, request)
     memory = residual_memory([model.factors for model in ground.models], forgotten, values)
-    membership = _membership(ground, forgotten, values, np.random.default_rng(seed), explicit)
+    rng = np.random.default_rng(seed)
+    pairs = match_pairs(ground, forgotten, values, rng)
+    membership = _membership(ground, pairs, rng, explicit)
     finding, sentence = decide(
         memory,
         membership,
@@ -60,6 +63,7 @@ def audit(
         still_held=held,
         memory=memory,
         membership=membership,
+        scores=_scores(ground, pairs, rng, explicit) if membership else None,
         cautions=(*cautions(unlearned, retrained, request), *_cautions(forgotten, len(retrained))),
     )
 
@@ -91,11 +95,13 @@ def residual_memory(models: Sequence[Factors], forgotten: Pairs, values: NDArray
     numbers = range(len(retrained)) if len(retrained) > 1 else ()
     others = [np.mean(retrained[:own] + retrained[own + 1 :], axis=0) for own in numbers]
     floor = [float((retrained[own] - mean) @ (values - mean)) for own, mean in enumerate(others)]
+    known = [each / scale for each in floor] if scale > 0 else []
     return Memory(
         pairs=len(forgotten),
         left_out=forgotten.left_out,
         unlearned=float((unlearned - centre) @ (values - centre)) / scale if scale > 0 else None,
-        retrained=Spread.of([each / scale for each in floor]) if scale > 0 and len(floor) >= FEWEST_RETRAINS else None,
+        retrained=Spread.of(known) if len(known) >= FEWEST_RETRAINS else None,
+        each_retrained=tuple(known),
         rms_to_retrains=float(np.sqrt(np.mean(np.square(unlearned - centre)))),
         rms_between_retrains=float(np.sqrt(np.mean(np.square(retrained[0] - others[0])))) if others else None,
     )
@@ -120,13 +126,8 @@ def _measured(
 
 
 def _membership(
-    ground: CommonGround,
-    forgotten: Pairs,
-    values: NDArray[np.float64],
-    rng: np.random.Generator,
-    explicit: bool,
+    ground: CommonGround, pairs: MatchedPairs, rng: np.random.Generator, explicit: bool
 ) -> Membership | None:
-    pairs = match_pairs(ground, forgotten, values, rng)
     if len(pairs) == 0:
         return None
     scores = [attack_scores(model.factors, pairs, explicit=explicit) for model in ground.models]
@@ -143,6 +144,27 @@ def _membership(
     )
 
 
+def _scores(ground: CommonGround, pairs: MatchedPairs, rng: np.random.Generator, explicit: bool) -> Scores:
+    kept_users, kept_items, kept_values = kept_pairs(ground, pairs, rng)
+    kinds = {
+        "forgotten": (pairs.users, pairs.items, pairs.values),
+        "kept": (kept_users, kept_items, kept_values),
+        "never_seen": (pairs.users, pairs.others, pairs.values),
+    }
+
+    def scored(factors: Factors, kind: str) -> NDArray[np.float64]:
+        users, items, values = kinds[kind]
+        predictions = factors.predict(users, items)
+        return np.abs(values - predictions) if explicit else predictions
+
+    unlearned, *retrained, original = (model.factors for model in ground.models)
+    models = {"original": [original], "unlearned": [unlearned], "retrained": retrained}
+    return Scores.of(
+        "distance" if explicit else "prediction",
+        {name: {kind: [scored(each, kind) for each in some] for kind in kinds} for name, some in models.items()},
+    )
+
+
 def _attack(aucs: NDArray[np.float64], replicates: NDArray[np.float64], original: float | None) -> Attack:
     """aucs: of the unlearned model, then of the retrains; replicates: (m, the same)."""
     excess = replicates[:, 0] - replicates[:, 1:].mean(axis=1)
@@ -150,6 +172,7 @@ def _attack(aucs: NDArray[np.float64], replicates: NDArray[np.float64], original
         unlearned=float(aucs[0]),
         interval=_interval(replicates[:, 0]),
         retrained=Spread.of(aucs[1:].tolist()),
+        each_retrained=tuple(aucs[1:].tolist()),
         original=original,
         excess=float(aucs[0] - aucs[1:].mean()),
         excess_interval=_interval(excess),
