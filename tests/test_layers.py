@@ -50,6 +50,7 @@ ALLOWED = {
     "verdict": "comparison scores",
     "auditing": "common comparison errors interactions membership model records scores verdict",
     "verification": "als auditing errors interactions model records verdict",
+    "api": "als config ids interactions model recommending records tables unlearn",
     "report": "als checkpoint comparison config digests ids interactions model printable receipt recommending records"
     " response tables unlearn verdict verification",
 }
