@@ -37,7 +37,8 @@ ALLOWED = {
     "als": "_native config errors interactions model objective seeding",
     "krylov": "model",
     "linearised": "_native als csr model objective",
-    "response": "_native als csr interactions krylov linearised model objective",
+    "drift": "linearised model",
+    "response": "_native als csr drift interactions krylov linearised model objective",
     "interop": "als config csr directories errors files ids interactions model npz objective tables",
     "unlearn": "als errors interactions model objective records response",
     "recommending": "_native csr errors model",
@@ -51,6 +52,7 @@ ALLOWED = {
     "verdict": "comparison scores",
     "auditing": "common comparison errors interactions membership model records scores verdict",
     "verification": "als auditing errors interactions model records verdict",
+    "api": "als config ids interactions model recommending records tables unlearn",
     "report": "als checkpoint comparison config digests ids interactions interop model printable receipt recommending"
     " records response tables unlearn verdict verification",
 }

@@ -204,7 +204,11 @@ def _forget() -> Shapes:
     from forgetcli.unlearn import Method
     from forgetcli.verification import Verification
 
-    standing = maybe(derived(Standing), "on what remains; null where nothing was forgotten")
+    meanings = member_descriptions(inspect.getdoc(Standing) or "")
+    standing = maybe(
+        members({name: described(NUMBER, meanings.get(name, "")) for name in ("objective", "relative_gradient")}),
+        "on what remains; null where nothing was forgotten",
+    )
     return [
         {
             "dry_run": FLAG,
