@@ -172,11 +172,8 @@ __all__ = [
     "as_request",
     "audit",
     "compare",
-<<<<<<< HEAD
-    "export_model",
-=======
     "evaluator",
->>>>>>> main
+    "export_model",
     "forget",
     "held_out_metrics",
     "import_model",

@@ -183,20 +183,18 @@ class Interactions:
     def __len__(self) -> int:
         return self.by_user.nnz
 
-<<<<<<< HEAD
     def transposed(self) -> Interactions:
         """Items in the place of users, and users in the place of items; nothing is copied."""
         turned = Interactions(self.items, self.users, self.by_item)
         vars(turned)["by_item"] = self.by_user
         return turned
-=======
+
     @property
     def suited_objective(self) -> Literal["explicit", "implicit"]:
         """The objective for who does not name one: implicit where all values are the same and above 0, for then they
         say who had what, and not how it was liked: an explicit model would predict that one value everywhere."""
         values = self.by_user.values
         return "implicit" if len(values) and 0 < values.min() == values.max() else "explicit"
->>>>>>> main
 
     def mean_value(self) -> float:
         """The mean of the values, summed in float64 in the order of by_user; 0 without interactions."""
