@@ -13,6 +13,7 @@ from forgetcli import __version__
 from forgetcli.receipt import NAME as RECEIPT_SCHEMA
 
 if TYPE_CHECKING:
+    from forgetcli.als import Standing
     from forgetcli.checkpoint import ModelInfo
     from forgetcli.digests import Digest
     from forgetcli.ids import Vocabulary
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from forgetcli.recommending import Recommendations
     from forgetcli.records import RequestCounts
     from forgetcli.tables import ItemNames, ReadResult
-    from forgetcli.unlearn import ForgetResult, Standing
+    from forgetcli.unlearn import ForgetResult
 
 SCHEMA_VERSION = 1
 

@@ -9,13 +9,14 @@ from forgetcli.receipt import Match, Receipt
 from forgetcli.report.text import count, duration, figure, metrics, paragraph, size, sparkline, summary
 
 if TYPE_CHECKING:
+    from forgetcli.als import Standing
     from forgetcli.checkpoint import ModelInfo
     from forgetcli.config import TrainConfig
     from forgetcli.interactions import Heldout
     from forgetcli.model import HistoryEntry, Model
     from forgetcli.records import RequestCounts, Resolution
     from forgetcli.tables import ReadResult
-    from forgetcli.unlearn import ForgetResult, Standing
+    from forgetcli.unlearn import ForgetResult
     from forgetcli.verification import Verification
 
 RETRAINED = paragraph(
