@@ -21,6 +21,7 @@ from forgetcli.comparison import (
     RankingContrast,
     Reading,
     Spread,
+    Subject,
 )
 from forgetcli.errors import UsageError
 from forgetcli.evaluate import held_out_metrics
@@ -83,7 +84,9 @@ def compare(
     cells = _cells(ground, forgotten, groups, rng)
     objective, gradient = _standings(lineup, ground.data, threads)
     without = [_since_forgetting(model, "sweep") for model in ground.models]
+    roles = ["unlearned", *["retrained"] * len(retrained), "original"]
     return Comparison(
+        models=tuple(_subject(role, model) for role, model in zip(roles, models, strict=False)),
         retrains=len(retrained),
         users=len(ground.users),
         items=len(ground.items),
@@ -246,6 +249,18 @@ def _accuracy(lineup: _Lineup, test: Heldout, groups: dict[str, _Rows], threads:
         metrics = [held_out_metrics(model, test, users=groups[name], threads=threads) for model in lineup.models]
         accuracy[name] = {metric: lineup.reading([each[metric] for each in metrics]) for metric in metrics[0]}
     return accuracy
+
+
+def _subject(role: str, model: Model) -> Subject:
+    return Subject(
+        role=role,
+        seed=model.config.seed,
+        users=len(model.users),
+        items=len(model.items),
+        interactions=None if model.interactions is None else len(model.interactions),
+        steps=tuple(entry.kind for entry in model.history),
+        objectives=tuple(entry.objective for entry in model.history),
+    )
 
 
 def _steps(history: Sequence[HistoryEntry], kind: str) -> int:

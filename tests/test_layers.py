@@ -42,17 +42,18 @@ ALLOWED = {
     "comparison": "",
     "comparing": "als common comparison differences errors evaluate interactions model objective recommending records",
     "membership": "common model",
+    "runs": "comparison errors files",
     "scores": "",
     "verdict": "comparison scores",
     "auditing": "common comparison errors interactions membership model records scores verdict",
     "verification": "als auditing errors interactions model records verdict",
-    "report": "als checkpoint comparison config ids interactions model printable recommending records tables unlearn"
-    " verdict verification",
+    "report": "als checkpoint comparison config errors ids interactions model printable recommending records runs"
+    " scores tables unlearn verdict verification",
 }
 """By module or package. `cli`, which may import everything, and the package's entrance, which lists everything, are
 left out."""
 
-SPECIALISTS = {"pyarrow": "tables", "rich": "report", "argparse": "cli"}
+SPECIALISTS = {"pyarrow": "tables", "rich": "report", "matplotlib": "report", "argparse": "cli"}
 """Libraries that one package alone knows."""
 
 
