@@ -44,13 +44,6 @@ class Seconds:
     retrained: Spread | None
     original: float | None
 
-    @property
-    def ratio(self) -> float | None:
-        """How many times forgetting goes into a retrain."""
-        if self.unlearned is None or self.retrained is None or self.unlearned <= 0:
-            return None
-        return self.retrained.mean / self.unlearned
-
 
 @dataclass(frozen=True)
 class Cost:

@@ -6,6 +6,7 @@ paper. The same panel gives the same bytes.
 
 from __future__ import annotations
 
+import html
 import io
 import logging
 import re
@@ -94,7 +95,7 @@ def lone_svg(panels: Sequence[Panel], name: str, description: str) -> bytes:
     drawn = _svg(panels, name)
     head, tag, rest = drawn.partition(">")
     described = f'{head} xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"{tag}'
-    return f"{described}<title>{escaped(description)}</title><style>{style('svg')}</style>{rest}\n".encode()
+    return f"{described}<title>{html.escape(description)}</title><style>{style('svg')}</style>{rest}\n".encode()
 
 
 def style(selector: str) -> str:
@@ -105,13 +106,6 @@ def style(selector: str) -> str:
 
     dark = f"@media screen and (prefers-color-scheme:dark){{{selector}{{{values(DARK)}}}}}"
     return f"{selector}{{{values(LIGHT)}--font:{FONT}}}{dark}"
-
-
-def escaped(text: str) -> str:
-    """Text as it may stand anywhere in HTML or SVG, in attributes too."""
-    for character, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ('"', "&quot;"), ("'", "&#39;")):
-        text = text.replace(character, entity)
-    return text
 
 
 def _svg(panels: Sequence[Panel], name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -50,4 +51,4 @@ def _row(row: Row, columns: int) -> str:
 
 def _escaped(text: str) -> str:
     """Text that Markdown takes for nothing but text."""
-    return re.sub(r"([\\`*_\[\]<>|#~$&])", r"\\\1", printable(text))
+    return html.escape(re.sub(r"([\\`*_\[\]|#~$])", r"\\\1", printable(text)), quote=False)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from forgetcli import __version__
 from forgetcli.printable import printable
 from forgetcli.report import outline
-from forgetcli.report.drawing import escaped, inline_svg, style
+from forgetcli.report.drawing import inline_svg, style
 from forgetcli.report.pictures import Picture, pictures
 
 if TYPE_CHECKING:
@@ -121,4 +122,4 @@ def _row(row: Row, columns: int) -> str:
 
 def _text(text: str) -> str:
     """Harmless, and with figures that no line ends in the middle of."""
-    return escaped(printable(text)).replace(" %", f"{NO_BREAK}%").replace(" ± ", f"{NO_BREAK}±{NO_BREAK}")
+    return html.escape(printable(text)).replace(" %", f"{NO_BREAK}%").replace(" ± ", f"{NO_BREAK}±{NO_BREAK}")

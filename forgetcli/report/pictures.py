@@ -300,6 +300,7 @@ def _draw_course(axes: Axes, comparison: Comparison, late: bool) -> None:
         )
     axes.set_title("The end, larger" if late else "Objective by sweep")
     axes.set_xlabel("step in the model's life")
+    axes.locator_params(axis="x", integer=True)
     axes.ticklabel_format(axis="y", style="plain", useOffset=False)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}" if abs(value) >= 1000 else f"{value:g}")
     axes.legend(loc="upper right", fontsize=9, labelcolor=INK)
