@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forgetcli import als, differences
-from forgetcli.common import CommonGround, Pairs, cautions, forgotten_pairs, remaining_data, still_held
+from forgetcli.common import CommonGround, ForgottenPairs, Pairs, cautions, forgotten_pairs, remaining_data, still_held
 from forgetcli.comparison import (
     GROUPS,
     TOP_N,
@@ -78,9 +78,10 @@ def compare(
         raise UsageError("explicit and implicit models cannot be compared: their predictions mean different things")
     ground = CommonGround.of(models, remaining_data(unlearned, retrained))
     lineup = _Lineup(ground.models, len(retrained), original is not None)
-    forgotten = ground.pairs(forgotten_pairs(request, original, data)) if request else None
+    asked_for = forgotten_pairs(request, original, data) if request else None
+    forgotten = ground.pairs(asked_for) if asked_for else None
     rng = np.random.default_rng(seed)
-    groups = _groups(ground, forgotten)
+    groups = _groups(ground, asked_for)
     cells = _cells(ground, forgotten, groups, rng)
     objective, gradient = _standings(lineup, ground.data, threads)
     without = [_since_forgetting(model, "sweep") for model in ground.models]
@@ -191,13 +192,14 @@ def _standings(lineup: _Lineup, data: Interactions, threads: int) -> tuple[Readi
     return lineup.reading([value for value, _ in found]), lineup.reading([gradient for _, gradient in found])
 
 
-def _groups(ground: CommonGround, forgotten: Pairs | None) -> dict[str, _Rows]:
-    """The users of each of `comparison.GROUPS` that has any."""
+def _groups(ground: CommonGround, asked_for: ForgottenPairs | None) -> dict[str, _Rows]:
+    """The users of each of `comparison.GROUPS` that has any. Those who share items share those of erased users too."""
     groups = {"everyone": np.arange(len(ground.users))}
-    if forgotten:
-        asked = np.unique(forgotten.users)
+    if asked_for:
+        users, items = ground.users.find(asked_for.users), ground.items.find(asked_for.items)
+        asked, items = np.unique(users[users >= 0]), np.unique(items[items >= 0])
         view = ground.data.by_user
-        having = view.rows_of(view.entries_of_columns(np.unique(forgotten.items)))
+        having = view.rows_of(view.entries_of_columns(items))
         groups |= {"asked": asked, "sharing": np.setdiff1d(having, asked)}
     return {name: users for name, users in groups.items() if len(users)}
 

@@ -42,7 +42,9 @@ def what_was_compared(comparison: Comparison) -> str:
         f"Compared with {count(comparison.retrains, 'retrain')}, on the {count(comparison.users, 'user')} and "
         f"{count(comparison.items, 'item')} that all models have."
     ]
-    if comparison.forgotten is not None:
+    if comparison.forgotten == 0 and comparison.forgotten_left_out:
+        sentences.append(f"The {count(comparison.forgotten_left_out, 'forgotten pair')} went with their user or item.")
+    elif comparison.forgotten is not None:
         sentences.append(f"Of what was to be forgotten, {count(comparison.forgotten, 'pair')} can be looked at")
         sentences[-1] += (
             f"; {comparison.forgotten_left_out:,} went with their user or item."
