@@ -16,7 +16,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from forgetcli.als import SweepReport, train
+    from forgetcli.als import Standing, SweepReport, train
     from forgetcli.auditing import audit
     from forgetcli.checkpoint import ModelInfo, inspect, load, save
     from forgetcli.comparing import compare
@@ -45,14 +45,14 @@ if TYPE_CHECKING:
         read_item_names,
         read_records,
     )
-    from forgetcli.unlearn import ForgetResult, Standing, forget, retrain
+    from forgetcli.unlearn import ForgetResult, forget, retrain
     from forgetcli.verdict import Audit, Finding
     from forgetcli.verification import Verification, verify
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "forgetcli.als": ("SweepReport", "train"),
+    "forgetcli.als": ("Standing", "SweepReport", "train"),
     "forgetcli.auditing": ("audit",),
     "forgetcli.checkpoint": ("ModelInfo", "inspect", "load", "save"),
     "forgetcli.comparing": ("compare",),
@@ -81,7 +81,7 @@ _HOMES = {
         "read_item_names",
         "read_records",
     ),
-    "forgetcli.unlearn": ("ForgetResult", "Standing", "forget", "retrain"),
+    "forgetcli.unlearn": ("ForgetResult", "forget", "retrain"),
     "forgetcli.verdict": ("Audit", "Finding"),
     "forgetcli.verification": ("Verification", "verify"),
 }

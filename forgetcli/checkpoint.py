@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forgetcli.config import TrainConfig
+from forgetcli.digests import HashingWriter, OnDigest, hashing_along
 from forgetcli.errors import ModelFileError, NumericalError
 from forgetcli.files import StrPath, atomic_write
 from forgetcli.interactions import Csr, Interactions, Utf8Ids, Vocabulary
@@ -53,16 +54,22 @@ class ModelInfo:
         return sum(entry.kind == "sweep" for entry in self.history)
 
 
-def save(model: Model, path: StrPath, *, interactions: bool = True) -> None:
+def save(model: Model, path: StrPath, *, interactions: bool = True, on_digest: OnDigest | None = None) -> None:
     """Writes the model in one pass and replaces the file at `path`, all of it or nothing (see `files.atomic_write`).
 
     interactions: whether the data goes along; without it the file is small, and forgetting needs the data again.
+    on_digest:    is told the file's digest when the file is safely on the disk.
 
     Raises FileSystemError, and NumericalError for a model with a value that is not finite; the old file stays.
     """
     arrays = _arrays_of(model, interactions)
-    with atomic_write(path) as file:
-        write_npz(file, arrays)
+    if on_digest is None:
+        with atomic_write(path) as file:
+            write_npz(file, arrays)
+        return
+    with atomic_write(path) as file, HashingWriter(file) as hashing:
+        write_npz(hashing, arrays)
+    on_digest(hashing.digest)
 
 
 def save_to(model: Model, file: BinaryIO, *, interactions: bool = True) -> None:
@@ -70,9 +77,14 @@ def save_to(model: Model, file: BinaryIO, *, interactions: bool = True) -> None:
     write_npz(file, _arrays_of(model, interactions))
 
 
-def load(path: StrPath) -> Model:
-    """The model at `path`. Raises FileSystemError, and ModelFileError that names the file and what is wrong with it."""
-    with open_npz(path) as archive:
+def load(path: StrPath, *, on_digest: OnDigest | None = None) -> Model:
+    """The model at `path`.
+
+    on_digest: is told the digest of the same open file, when the model has been read.
+
+    Raises FileSystemError, and ModelFileError that names the file and what is wrong with it.
+    """
+    with open_npz(path) as archive, hashing_along(archive.file, on_digest):
         config, history = read_texts(archive)
         require_layout(archive.members, config)
         users, items = _read_ids(archive, "user"), _read_ids(archive, "item")

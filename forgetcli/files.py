@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import stat
 import sys
 import time
@@ -18,6 +19,12 @@ StrPath: TypeAlias = str | os.PathLike[str]
 
 TEMPORARY_SUFFIX = ".forgetcli-tmp"
 """A target `model.npz` is written as `.model.npz.<random>.forgetcli-tmp` beside it."""
+
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{16}" + re.escape(TEMPORARY_SUFFIX), re.DOTALL)
+
+_NO_DIRECTORY_SYNC = (errno.EINVAL, errno.EBADF, errno.EOPNOTSUPP, errno.EACCES)
+"""What file systems say that cannot flush a directory (network and user-space ones), and directories that may be
+written to but not read: nothing is wrong then, and nothing more can be done."""
 
 _LOCK_PAUSES = (0.005, 0.01, 0.02, 0.05)
 """Seconds between tries for a lock, the last one repeated: short enough that 20 waiting processes lose no time that
@@ -63,14 +70,15 @@ def atomic_write(path: StrPath) -> Iterator[BinaryIO]:
     When this returns, the new content has reached the disk under its name. When the body raises, or the process is
     killed at any moment, `path` is what it was. On Linux the new file has no name until it is complete, so a killed
     process leaves nothing; elsewhere, and between naming and renaming, it may leave one temporary, which the next
-    write to the same target removes.
+    write to that directory removes, whatever its target.
 
     A symbolic link stays, and the file it points to is replaced. Mode and access list are those of the replaced
     file; so are owner and group where this process may set them (where it may not set the group, group rights are
     dropped, since they would go to others). Other hard links keep the old content: see `hard_links`. A pipe or a
     device is written to directly.
 
-    Raises FileSystemError, also for an OSError of the body; the body should do nothing but write.
+    Raises FileSystemError, also for an OSError of the body; the body should do nothing but write. When the disk fails
+    to confirm the new name after it was given, the message says so: then the new content is in place.
     """
     with file_system_errors(path, "write"):
         target = os.path.realpath(path)
@@ -83,6 +91,19 @@ def atomic_write(path: StrPath) -> Iterator[BinaryIO]:
         else:
             with _replacing(target, old) as file:
                 yield file
+            _confirm(path, target)
+
+
+def settle(path: StrPath) -> None:
+    """Sees to it that a file which is in place will be there after a power failure too, as `atomic_write` does at its
+    end: for a run that finds its work done, perhaps by one that was killed just before that.
+
+    Raises FileSystemError.
+    """
+    with file_system_errors(path, "write"):
+        target = os.path.realpath(path)
+        _sync(target, os.O_RDONLY)
+        _confirm(path, target)
 
 
 def check_writable(path: StrPath) -> None:
@@ -106,7 +127,9 @@ def hard_links(path: StrPath) -> int:
 
 
 @contextmanager
-def lock(path: StrPath, timeout: float | None = None, on_wait: Callable[[], None] | None = None) -> Iterator[None]:
+def lock(
+    path: StrPath, timeout: float | None = None, on_wait: Callable[[], None] | None = None
+) -> Iterator[Callable[[], None]]:
     """Keeps other processes that use `lock` from the file while the body reads it and replaces it.
 
     The lock is on the file itself and ends with the process, however that ends; nothing is left behind. Replacing
@@ -115,14 +138,31 @@ def lock(path: StrPath, timeout: float | None = None, on_wait: Callable[[], None
     timeout: seconds to wait for another process, at least 0; None waits for ever.
     on_wait: called once, before the first wait.
 
+    The body gets a function to call before it replaces the file: it raises FileSystemError when a program that does
+    not lock has replaced or changed the file meanwhile, whose work would be lost.
+
     Raises FileSystemError when there is no such file, or it is still locked after the timeout.
     """
     with file_system_errors(path, "lock"):
         descriptor = _locked(path, timeout, on_wait)
     try:
-        yield
+        before = _state(os.fstat(descriptor))
+
+        def require_unchanged() -> None:
+            with file_system_errors(path, "write"):
+                if _state(os.stat(path)) != before:
+                    raise FileSystemError(
+                        f"{os.fspath(path)} was replaced or changed by another program meanwhile; nothing was written",
+                        hint="run this again, on what is there now",
+                    )
+
+        yield require_unchanged
     finally:
         os.close(descriptor)
+
+
+def _state(status: os.stat_result) -> tuple[int, ...]:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 class _Probed(Exception):
@@ -132,7 +172,7 @@ class _Probed(Exception):
 @contextmanager
 def _replacing(target: str, old: os.stat_result | None) -> Iterator[BinaryIO]:
     directory, name = os.path.split(target)
-    _remove_orphans(directory, name)
+    _remove_orphans(directory)
     temporary = os.path.join(directory, f"{_temporary_prefix(name)}{os.urandom(8).hex()}{TEMPORARY_SUFFIX}")
     try:
         descriptor, is_named = _new_file(directory, temporary, mode=0o666 if old is None else 0o600)
@@ -145,7 +185,6 @@ def _replacing(target: str, old: os.stat_result | None) -> Iterator[BinaryIO]:
             if not is_named:
                 _give_name(descriptor, temporary)
             os.replace(temporary, target)
-            _sync_directory(directory)
     except BaseException:
         with suppress(FileNotFoundError):
             os.unlink(temporary)
@@ -158,7 +197,8 @@ def _new_file(directory: str, temporary: str, mode: int) -> tuple[int, bool]:
         # Where the file system has no unnamed files, or refuses for a reason that holds for named ones too.
         with suppress(OSError):
             descriptor = os.open(directory, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, mode)
-            _try_lock(descriptor)
+            with _closed_on_error(descriptor):
+                _try_lock(descriptor)
             return descriptor, False
     while True:
         descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, mode)
@@ -195,12 +235,34 @@ def _keep_attributes(descriptor: int, target: str, old: os.stat_result) -> None:
     os.fchmod(descriptor, mode)
 
 
-def _sync_directory(directory: str) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+def _confirm(path: StrPath, target: str) -> None:
+    """Flushes the directory, and with it the target's name. Raises FileSystemError."""
+    try:
+        _sync(os.path.dirname(target), os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        if error.errno not in _NO_DIRECTORY_SYNC:
+            reason = _REASONS.get(error.errno or 0, (str(error.strerror).lower(), None))[0]
+            raise FileSystemError(
+                f"{os.fspath(path)} was replaced, but the disk did not confirm it: {reason}",
+                hint="check the disk; after a power failure the old file might be back, and then repeat this",
+            ) from error
+
+
+def _sync(path: str, flags: int) -> None:
+    descriptor = os.open(path, flags | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def _closed_on_error(descriptor: int) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        os.close(descriptor)
+        raise
 
 
 def _temporary_prefix(name: str) -> str:
@@ -208,11 +270,14 @@ def _temporary_prefix(name: str) -> str:
     return f".{os.fsdecode(os.fsencode(name)[:200])}."
 
 
-def _remove_orphans(directory: str, name: str) -> None:
-    """Removes what killed processes left of this target. Whoever still writes one holds its lock."""
-    prefix = _temporary_prefix(name)
-    for entry in os.listdir(directory):
-        if entry.startswith(prefix) and entry.endswith(TEMPORARY_SUFFIX):
+def _remove_orphans(directory: str) -> None:
+    """Removes what killed processes left in the directory, of any target: it may hold what is to be forgotten.
+    Whoever still writes one holds its lock."""
+    entries: list[str] = []
+    with suppress(PermissionError):  # in a directory that may be written to but not read
+        entries = os.listdir(directory)
+    for entry in entries:
+        if _TEMPORARY.fullmatch(entry):
             # Somebody else's file, or one that has gone meanwhile, is not ours to mend.
             with suppress(OSError):
                 _remove_unless_locked(os.path.join(directory, entry))
@@ -231,14 +296,10 @@ def _locked(path: StrPath, timeout: float | None, on_wait: Callable[[], None] | 
     """An open descriptor that holds the lock of the file that `path` names at that moment."""
     waited, tries = 0.0, 0
     while True:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        try:
-            is_ours = _try_lock(descriptor)
+        descriptor, is_ours = _open_and_try_lock(path)
+        with _closed_on_error(descriptor):
             mine, current = os.fstat(descriptor), os.stat(path)
             is_current = (mine.st_dev, mine.st_ino) == (current.st_dev, current.st_ino)
-        except BaseException:
-            os.close(descriptor)
-            raise
         if is_ours and is_current:
             return descriptor
         os.close(descriptor)
@@ -250,6 +311,20 @@ def _locked(path: StrPath, timeout: float | None, on_wait: Callable[[], None] | 
             pause = _LOCK_PAUSES[min(tries, len(_LOCK_PAUSES) - 1)]
             time.sleep(pause if timeout is None else min(pause, timeout - waited))
             waited, tries = waited + pause, tries + 1
+
+
+def _open_and_try_lock(path: StrPath) -> tuple[int, bool]:
+    """An open descriptor of the file, and whether that has its lock now."""
+    # NFS grants such a lock only on a file that is open for writing.
+    for access in (os.O_RDONLY, os.O_RDWR):
+        descriptor = os.open(path, access | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            return descriptor, _try_lock(descriptor)
+        except BaseException as error:
+            os.close(descriptor)
+            if access == os.O_RDWR or not (isinstance(error, OSError) and error.errno == errno.EBADF):
+                raise
+    raise AssertionError("the last try returns or raises")
 
 
 def _still_locked(path: StrPath, timeout: float, status: os.stat_result) -> FileSystemError:

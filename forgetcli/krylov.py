@@ -29,11 +29,8 @@ _EXHAUSTED = 8.0
 class System(Protocol):
     """S and B on the items' parameters, the users eliminated."""
 
-    def schur(self, direction: SideFactors, b_direction: Array) -> tuple[Array, SideFactors]:
-        """S q, given q and B q; and A⁻¹ C q, by which the users follow the items."""
-
-    def solve(self, rhs: Array) -> SideFactors:
-        """B⁻¹ times a stacked right-hand side."""
+    def schur(self, direction: SideFactors, b_direction: Array) -> tuple[Array, SideFactors, SideFactors]:
+        """S q, given q and B q; B⁻¹ S q; and A⁻¹ C q, by which the users follow the items."""
 
 
 @dataclass(frozen=True)
@@ -80,12 +77,13 @@ def filtered_solution(
     while True:
         if on_vector:
             on_vector(len(basis))
-        residual, follower = system.schur(basis[-1], b_basis[-1])
+        residual, z, follower = system.schur(basis[-1], b_basis[-1])
         followers.append(follower)
         diagonal.append(inner(basis[-1], residual))
-        for x, bx in zip(basis, b_basis, strict=True):
-            residual = residual - bx * bx.dtype.type(inner(x, residual))
-        z = system.solve(residual)
+        for x, bx in [*zip(basis, b_basis, strict=True)] * 2:  # twice is enough (Parlett 1998, ch. 6)
+            part = bx.dtype.type(inner(x, residual))
+            residual -= bx * part
+            z = SideFactors(z.factors - x.factors * part, z.bias - x.bias * part)
         off.append(float(np.sqrt(max(inner(z, residual), 0.0))))
         gauss, apart = _quadrature(np.array(diagonal), np.array(off), sweeps, before)
         before = gauss

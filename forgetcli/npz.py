@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedReader
-from typing import Any, BinaryIO
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +38,14 @@ _HEADER = re.compile(
 """What NumPy writes for a plain dtype and up to two axes. Lengths below 10^12 keep every product within 64 bits."""
 
 
-def write_npz(file: BinaryIO, arrays: Mapping[str, NDArray[Any]]) -> None:
+class Writable(Protocol):
+    """What bytes are written to."""
+
+    def write(self, data: bytes | memoryview, /) -> object:
+        """Writes all of the data."""
+
+
+def write_npz(file: Writable, arrays: Mapping[str, NDArray[Any]]) -> None:
     """Writes the arrays, in their order, as members `<key>.npy`; the bytes depend on the arrays alone.
 
     Array data starts at a multiple of 64 bytes, so that it can be memory-mapped. Nothing is copied but an array that

@@ -8,15 +8,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from forgetcli.als import Evaluate, Progress, check_confidences, descend, standing, train
+from forgetcli.als import Evaluate, Progress, Standing, check_confidences, descend, standing, train
 from forgetcli.errors import DataError
 from forgetcli.interactions import Interactions, Remaining
-from forgetcli.model import Factors, HistoryEntry, Model, SideFactors
+from forgetcli.model import Factors, HistoryEntry, Model
 from forgetcli.objective import Objective
 from forgetcli.records import ForgetRequest, RequestCounts, Resolution
-from forgetcli.response import STEP_COST, Options, Path, exact_sweeps, respond
+from forgetcli.response import STEP_COST, Options, Path, exact_sweeps, respond, take
 
 Method = Literal["auto", "response", "sweeps", "retrain"]
 
@@ -28,18 +27,6 @@ MOST_SHARE = 0.4
 
 ASSUMED_SWEEPS = 15
 """T of a model whose history is not known: the number that most trainers run by default."""
-
-
-@dataclass(frozen=True)
-class Standing:
-    """Where a model stands on the remaining data.
-
-    objective:         its value.
-    relative_gradient: see `als.standing`; 0 at a stationary point.
-    """
-
-    objective: float
-    relative_gradient: float
 
 
 @dataclass(frozen=True)
@@ -98,12 +85,14 @@ def forget(
         return _unchanged(model, resolution)
     remaining = _remaining(data, resolution)
     objective = Objective.of(model.config, remaining.interactions)
-    kept = _kept_factors(model.factors, remaining, objective)
-    before = _standing(remaining.interactions, kept, objective, threads)
+    trained_objective = Objective.of(model.config, data)
     vectors, path = 0, None
     steps: tuple[HistoryEntry, ...]
     if method == "auto":
         method = _cheaper(len(resolution.removal.entries) / len(data), trained_sweeps(model))
+    if method != "response":
+        kept = _kept_factors(model.factors, remaining)
+        before = standing(remaining.interactions, kept, trained_objective, threads=threads)
     if method == "retrain":
         trained = train(remaining.interactions, model.config, threads=threads, on_progress=on_progress)
         factors, steps = trained.factors, trained.history
@@ -113,18 +102,18 @@ def forget(
             resolution.removal,
             remaining,
             model.factors,
-            Objective.of(model.config, data),
+            trained_objective,
             objective,
             sweeps=trained_sweeps(model),
             options=Options(threads=threads, on_step=on_step),
         )
-        factors, vectors, path = response.factors, response.vectors, response.path
+        factors, before, vectors, path = response.factors, response.before, response.vectors, response.path
         steps = (HistoryEntry("response", response.objective, {}),)
     else:
         factors, steps = descend(
             remaining.interactions, kept.item, objective, sweeps=sweeps, threads=threads, on_progress=on_progress
         )
-    after = _standing(remaining.interactions, factors, objective, threads, steps[-1].objective)
+    after = standing(remaining.interactions, factors, objective, value=steps[-1].objective, threads=threads)
     past = () if method == "retrain" else _blank(model.history)
     return ForgetResult(
         model=Model(
@@ -209,22 +198,10 @@ def _remaining(data: Interactions, resolution: Resolution) -> Remaining:
     return data.without(resolution.removal)
 
 
-def _kept_factors(factors: Factors, remaining: Remaining, objective: Objective) -> Factors:
-    """The old factors of the users and items that remain, with the remaining data's mean."""
-
-    def rows(side: SideFactors, kept: NDArray[np.int64]) -> SideFactors:
-        return side if len(kept) == len(side) else SideFactors(side.factors[kept], side.bias[kept])
-
-    return Factors(
-        rows(factors.user, remaining.user_rows), rows(factors.item, remaining.item_rows), objective.global_mean
-    )
-
-
-def _standing(
-    interactions: Interactions, factors: Factors, objective: Objective, threads: int, value: float | None = None
-) -> Standing:
-    """value: the objective, where it is known already."""
-    return Standing(*standing(interactions, factors, objective, value=value, threads=threads))
+def _kept_factors(factors: Factors, remaining: Remaining) -> Factors:
+    """The old factors of the users and items that remain."""
+    users, items = take(factors.user, remaining.user_rows), take(factors.item, remaining.item_rows)
+    return Factors(users, items, factors.global_mean)
 
 
 def _cheaper(share: float, sweeps: int) -> Method:

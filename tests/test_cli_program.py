@@ -117,7 +117,7 @@ def imported_by(arguments: list[str], directory: Path) -> set[str]:
         (["recommend", "m.npz"], ["one of the arguments --user --users --all-users is required"]),
         (["recommend", "m.npz", "--all-users", "-n", "0"], ["-n must be at least 1"]),
         (["recommend", "m.npz", "--all-users", "-o", "x.xls"], ["cannot tell the format"]),
-        (["info"], ["required: MODEL"]),
+        (["info"], ["required: FILE"]),
         (["info", "a.npz", "b.npz"], ["unknown argument 'b.npz'"]),
     ],
 )  # fmt: skip

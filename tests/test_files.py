@@ -179,24 +179,27 @@ def test_names_as_long_as_the_file_system_allows_can_be_written(tmp_path: Path) 
     assert len(names(tmp_path)) == 1
 
 
-def test_a_stray_of_a_killed_process_is_removed_and_a_live_one_is_not(
+def test_strays_of_killed_processes_are_removed_and_live_ones_are_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / f".model.0123456789abcdef{TEMPORARY_SUFFIX}").write_bytes(b"left by a killed process")
-    (tmp_path / f".another.0123456789abcdef{TEMPORARY_SUFFIX}").write_bytes(b"another target's")
+    for target in ("model", "another"):
+        (tmp_path / f".{target}.0123456789abcdef{TEMPORARY_SUFFIX}").write_bytes(b"left by a killed process")
+    (tmp_path / f"notes{TEMPORARY_SUFFIX}").write_bytes(b"no name that this program gives")
     monkeypatch.setattr(os.path, "exists", lambda path: False)
     with atomic_write(tmp_path / "model") as file:
         file.write(b"slow")
         assert len(names(tmp_path)) == 2
         write(tmp_path / "model", b"quick")
-        assert len(names(tmp_path)) == 3
+        write(tmp_path / "another", b"quick")
+        assert len(names(tmp_path)) == 4
     assert (tmp_path / "model").read_bytes() == b"slow"
-    assert names(tmp_path) == [f".another.0123456789abcdef{TEMPORARY_SUFFIX}", "model"]
+    assert names(tmp_path) == ["another", "model", f"notes{TEMPORARY_SUFFIX}"]
 
 
 def test_a_planted_link_or_pipe_with_a_temporarys_name_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "victim").write_bytes(b"mine")
-    (tmp_path / f".model.link{TEMPORARY_SUFFIX}").symlink_to("victim")
+    (tmp_path / f".model.0123456789abcdef{TEMPORARY_SUFFIX}").symlink_to("victim")
+    os.mkfifo(tmp_path / f".model.fedcba9876543210{TEMPORARY_SUFFIX}")
     write(tmp_path / "model", b"content")
     assert (tmp_path / "victim").read_bytes() == b"mine"
 

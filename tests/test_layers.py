@@ -25,14 +25,17 @@ ALLOWED = {
     "files": "errors",
     "stored_zip": "errors",
     "npz": "errors files stored_zip",
-    "tables": "errors files ids interactions printable records",
+    "digests": "errors files",
+    "json_schema": "errors",
+    "receipt": "digests errors files json_schema",
+    "tables": "digests errors files ids interactions printable records",
     "model": "config interactions",
     "objective": "config interactions",
     "layout": "config errors model npz",
-    "checkpoint": "config errors files interactions layout model npz",
+    "checkpoint": "config digests errors files interactions layout model npz",
     "als": "_native config errors interactions model objective seeding",
     "krylov": "model",
-    "linearised": "_native als csr interactions model objective",
+    "linearised": "_native als csr model objective",
     "response": "_native als csr interactions krylov linearised model objective",
     "unlearn": "als errors interactions model objective records response",
     "recommending": "_native csr errors model",
@@ -48,8 +51,8 @@ ALLOWED = {
     "revival": "als common csr ids model objective",
     "auditing": "common comparison errors interactions membership model records revival scores verdict",
     "verification": "als auditing errors interactions model records verdict",
-    "report": "als checkpoint comparison config errors ids interactions model printable recommending records runs"
-    " scores tables unlearn verdict verification",
+    "report": "als checkpoint comparison config digests errors ids interactions model printable receipt recommending"
+    " records runs scores tables unlearn verdict verification",
 }
 """By module or package. `cli`, which may import everything, and the package's entrance, which lists everything, are
 left out."""

@@ -124,34 +124,6 @@ solve_rows(
 }
 
 template <typename T>
-std::tuple<Output<T, 2>, Output<double, 1>> row_gradients(
-    Input<std::int64_t, 1> indptr, Input<std::int32_t, 1> indices, Input<float, 1> values, Input<T, 2> other,
-    std::optional<Input<T, 1>> other_bias, std::optional<Input<T, 2>> gram, bool with_bias, Pair confidence,
-    Pair target, double background, double reg, bool reg_by_count, Input<T, 2> factors, Input<T, 1> bias,
-    std::optional<Input<std::int64_t, 1>> rows, int threads) {
-    const Arguments<T> arguments{indptr,    indices,    values, other,      other_bias, gram,
-                                 with_bias, confidence, target, background, reg,        reg_by_count};
-    const RowObjective<T> o = arguments.checked();
-    const RowList list = RowList::of(rows, arguments.n_rows());
-    require(static_cast<std::int64_t>(factors.shape(0)) == list.count && static_cast<int>(factors.shape(1)) == o.rank,
-            "factors must be (rows, rank)");
-    require(static_cast<std::int64_t>(bias.shape(0)) == list.count, "bias must be (rows,)");
-    const int d = o.dimension();
-    T* gradient;
-    double* loss;
-    auto gradient_out = new_matrix<T>(list.count, d, &gradient);
-    auto loss_out = new_vector<double>(list.count, &loss);
-    const RowKernels<T>& kernels = row_kernels<T>();
-    ScratchPool<T> scratch(threads, kernels.scratch_size(d));
-    for_rows(o, list, 8 * d, o.gram ? d * d : d, threads, [](std::int64_t) { return true; },
-             [&](std::int64_t i, int worker) {
-                 kernels.gradient(o, list[i], factors.data() + i * o.rank, bias.data()[i], scratch.of(worker),
-                                  gradient + i * d, loss + i);
-             });
-    return {gradient_out, loss_out};
-}
-
-template <typename T>
 Output<T, 2> gram(Input<T, 2> x, int threads) {
     const std::int64_t n = static_cast<std::int64_t>(x.shape(0)), size = x.shape(1) * x.shape(1);
     require(x.shape(1) >= 1 && x.shape(1) <= 4096, "the rank must be from 1 to 4096");
@@ -184,9 +156,6 @@ void bind(nb::module_& m) {
     m.def("solve_rows", &solve_rows<T>, nb::kw_only(), "indptr"_a, "indices"_a, "values"_a, "other"_a.noconvert(),
           "other_bias"_a.none(), "gram"_a.none(), "with_bias"_a, "confidence"_a, "target"_a, "background"_a, "reg"_a,
           "reg_by_count"_a, "rows"_a.none(), "threads"_a);
-    m.def("row_gradients", &row_gradients<T>, nb::kw_only(), "indptr"_a, "indices"_a, "values"_a,
-          "other"_a.noconvert(), "other_bias"_a.none(), "gram"_a.none(), "with_bias"_a, "confidence"_a, "target"_a,
-          "background"_a, "reg"_a, "reg_by_count"_a, "factors"_a.noconvert(), "bias"_a.noconvert(), "rows"_a.none(), "threads"_a);
     m.def("gram", &gram<T>, "x"_a.noconvert(), "threads"_a);
 }
 

@@ -67,56 +67,6 @@ bool solve_partials(const RowObjective<T>& o, std::int64_t row, const T* partial
     return finish_row(o, s, o.indptr[row + 1] - o.indptr[row], scratch, out);
 }
 
-// gradient += Σ_e slope_e x_e over a gathered block, where slope_e = w_e (x_e·p) − c_e t_e; returns Σ_e of the
-// entries' part of the objective.
-template <typename T>
-double gradient_block(const RowObjective<T>& o, const Shape& s, std::int64_t begin, int n, const T* p,
-                      const Scratch<T>& scratch, T* gradient) {
-    double loss = 0;
-    for (int e = 0; e < n; ++e) {
-        const std::int64_t index = o.indices[begin + e];
-        const Terms<T> terms(o, begin + e, index);
-        const T* x = scratch.gathered + e * s.stride;
-        const T prediction = dot_rows(x, p, 0, s.stride);
-        const T error = terms.target - prediction;
-        loss += double(terms.confidence) * double(error) * double(error) -
-                double(o.background) * double(prediction) * double(prediction);
-        subtract_row(gradient, terms.slope - terms.weight * prediction, x, 0, s.stride);
-    }
-    return loss;
-}
-
-template <typename T>
-void gradient(const RowObjective<T>& o, std::int64_t row, const T* factors, T bias, T* memory, T* out, double* loss) {
-    const Shape s = shape_of<T>(o.dimension());
-    const Scratch<T> scratch(memory, s);
-    T* p = scratch.x;
-    T* sums = scratch.rhs;
-    for (int j = 0; j < s.stride; ++j) p[j] = sums[j] = 0;
-    for (int j = 0; j < o.rank; ++j) p[j] = factors[j];
-    if (o.with_bias) p[o.rank] = bias;
-
-    double total = 0;
-    const std::int64_t begin = o.indptr[row], end = o.indptr[row + 1];
-    const int block = block_entries<T>(s);
-    for (int j = 0; j < block * s.stride; ++j) scratch.gathered[j] = 0;
-    for (std::int64_t at = begin; at < end; at += block) {
-        const int n = static_cast<int>(end - at < block ? end - at : block);
-        gather_block(o, s, at, n, true, scratch);
-        total += gradient_block(o, s, at, n, p, scratch, sums);
-    }
-    const T ridge = T(o.reg * (o.reg_by_count ? double(end - begin) : 1.0));
-    for (int i = 0; i < s.d; ++i) {
-        T dense = ridge * p[i];
-        if (o.gram) {
-            for (int j = 0; j < o.rank; ++j) dense += o.gram[i * static_cast<std::int64_t>(o.rank) + j] * p[j];
-        }
-        total += double(dense) * double(p[i]);
-        out[i] = sums[i] + dense;
-    }
-    *loss = total;
-}
-
 template <typename T>
 void gram(const T* x, std::int64_t n, int rank, T* memory, T* out) {
     const RowObjective<T> all{nullptr, nullptr, nullptr, n, x, nullptr, n, rank, false, nullptr, 0, 1, 0, 0, 0, 0, false};
@@ -136,7 +86,7 @@ void gram(const T* x, std::int64_t n, int rank, T* memory, T* out) {
 template <typename T>
 const RowKernels<T>& kernels() {
     static const RowKernels<T> table{scratch_size<T>, partial_size<T>, accumulate<T>, solve_partials<T>,
-                                     solve<T>,        gradient<T>,     gram<T>};
+                                     solve<T>,        gram<T>};
     return table;
 }
 

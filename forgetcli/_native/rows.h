@@ -59,9 +59,6 @@ struct RowKernels {
                            RowSolution<T>);
     // Accumulates and solves a whole row.
     bool (*solve)(const RowObjective<T>&, std::int64_t row, T* scratch, RowSolution<T>);
-    // Writes half the gradient at p (rank, then bias) and the row's part of the objective.
-    void (*gradient)(const RowObjective<T>&, std::int64_t row, const T* factors, T bias, T* scratch, T* gradient,
-                     double* loss);
     // Σ x xᵀ over n contiguous rows of x (n, rank), into partial (rank, rank), the lower triangle mirrored.
     void (*gram)(const T* x, std::int64_t n, int rank, T* scratch, T* partial);
 };

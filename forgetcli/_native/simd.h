@@ -18,9 +18,11 @@
 
 #if defined(__GNUC__)
 #define FORGETCLI_INLINE inline __attribute__((always_inline))
+#define FORGETCLI_INLINE_LAMBDA __attribute__((always_inline))
 #define FORGETCLI_PREFETCH(address) __builtin_prefetch(address, 0, 2)
 #else
 #define FORGETCLI_INLINE __forceinline
+#define FORGETCLI_INLINE_LAMBDA
 #define FORGETCLI_PREFETCH(address) ((void)(address))
 #endif
 
@@ -143,6 +145,24 @@ FORGETCLI_INLINE double sum_lanes<double>(Vector<double> v) {
 }
 #endif
 #endif
+
+// The sums of the lanes of COUNT vectors.
+template <typename T, int COUNT>
+FORGETCLI_INLINE void sum_each(const Vector<T>* v, T* sums) {
+#if defined(__AVX512F__)
+    if constexpr (COUNT == 4 && sizeof(T) == 4) {
+        __m256 half[4];
+        for (int i = 0; i < 4; ++i) {
+            half[i] = _mm256_add_ps(_mm512_castps512_ps256((__m512)v[i]), _mm512_extractf32x8_ps((__m512)v[i], 1));
+        }
+        const __m256 quarters =
+            _mm256_hadd_ps(_mm256_hadd_ps(half[0], half[1]), _mm256_hadd_ps(half[2], half[3]));
+        _mm_storeu_ps(sums, _mm_add_ps(_mm256_castps256_ps128(quarters), _mm256_extractf128_ps(quarters, 1)));
+        return;
+    }
+#endif
+    for (int i = 0; i < COUNT; ++i) sums[i] = sum_lanes<T>(v[i]);
+}
 
 FORGETCLI_INLINE int round_up(int n, int multiple) { return (n + multiple - 1) / multiple * multiple; }
 

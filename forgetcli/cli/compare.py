@@ -13,6 +13,7 @@ from forgetcli.cli.options import (
     add_data_option,
     add_output_options,
     add_request_options,
+    add_where_option,
     columns_of,
     data_of,
     request_of,
@@ -82,6 +83,7 @@ def add_arguments(parser: Parser) -> None:
     files.add_argument("retrained", nargs="+", metavar="RETRAINED", help="retrains without the records")
     files.add_argument("--original", metavar="MODEL", help="the model before it forgot, to show how far off that was")
     files.add_argument("--test", metavar="FILE", help="held-out interactions, to compare how accurate the models are")
+    add_where_option(files, "--test", name="--test-where")
     files.add_argument(
         "--timings",
         action="append",
@@ -174,7 +176,9 @@ def _read(arguments: argparse.Namespace) -> _Inputs:
         original=checkpoint.load(arguments.original) if arguments.original else None,
         request=request_of(arguments) if asked else None,
         data=data_of(arguments),
-        test=read_heldout(arguments.test, unlearned.users, unlearned.items, columns_of(arguments))
+        test=read_heldout(
+            arguments.test, unlearned.users, unlearned.items, columns_of(arguments), where=arguments.test_where
+        )
         if arguments.test
         else None,
         runs=read_runs(arguments.timings),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from forgetcli.cli.options import (
     request_of,
 )
 from forgetcli.cli.parser import Parser, number, positive_count
+from forgetcli.cli.receipts import Evidence, add_receipt_option
 from forgetcli.cli.session import Session
 from forgetcli.cli.targets import (
     LOCK_TIMEOUT,
@@ -47,6 +49,8 @@ is gone. Nothing of what was forgotten is kept: no list, no count, no digest.
 Asking again changes nothing. Runs on the same model at the same time wait for
 each other. Copies, backups and the data the model came from are not touched.
 
+--receipt keeps a record of what was done: a new file for each run.
+
 --verify then trains a few models that never saw the records, and says how much
 of them the new model remembers beside those. It takes as many retrains.
 """
@@ -56,6 +60,7 @@ forget forget model.npz --records deletions.csv
 forget forget model.npz --user 42 --user 1317
 forget forget model.npz --item 4 -o without-4.npz
 forget forget model.npz --records deletions.csv --verify
+forget forget model.npz --records deletions.csv --receipt receipt.json
 psql -c "copy withdrawn to stdout csv header" | forget forget model.npz \\
     --records - --on-unknown ignore --quiet
 forget forget model.npz --records deletions.csv --dry-run --json
@@ -74,6 +79,7 @@ def add_arguments(parser: Parser) -> None:
     files.add_argument("model", metavar="MODEL", help="the model; replaced unless -o is given")
     files.add_argument("-o", "--output", metavar="OUT", help="write the model that has forgotten here instead")
     add_data_option(files)
+    add_receipt_option(files)
     how = parser.add_argument_group("how")
     how.add_argument(
         "--method",
@@ -119,22 +125,28 @@ def run(arguments: argparse.Namespace) -> None:
     _require_sensible(arguments)
     target: str = arguments.output or arguments.model
     require_output_is_no_input(target, [*arguments.records, *arguments.data])
+    evidence = Evidence(arguments, target)
     if not arguments.dry_run:
         files.check_writable(target)
     with session.stage("reading", "reading the request"):  # before the lock: standard input may take its time
-        request = request_of(arguments)
+        request = request_of(arguments, evidence.on_list)
     if arguments.dry_run:
-        done = _forget(session, arguments, request, target)
+        done = _forget(session, arguments, request, target, evidence, lambda: None)
     else:
-        with locked_for_replacing(arguments.model, target, arguments.lock_timeout, session.say):
-            done = _forget(session, arguments, request, target)
+        with locked_for_replacing(arguments.model, target, arguments.lock_timeout, session.say) as require_unchanged:
+            done = _forget(session, arguments, request, target, evidence, require_unchanged)
+    evidence.write(session, done.members)
+    verified = _verify(session, arguments, request, done) if arguments.verify else None
+    if verified is not None:
+        evidence.write(session, done.members, verified)
     session.finish(
         {
             "dry_run": arguments.dry_run,
             "asked_method": arguments.method,
             **done.members,
             "sweeps": session.sweeps,
-            "verify": _verify(session, arguments, request, done) if arguments.verify else None,
+            "verify": verified,
+            "receipt": arguments.receipt,
         }
     )
 
@@ -150,6 +162,8 @@ def _require_sensible(arguments: argparse.Namespace) -> None:
         raise UsageError("--verify-seeds belongs to --verify")
     if arguments.verify_seeds is not None and arguments.verify_seeds < DEFAULT_SEEDS:
         raise UsageError(f"--verify-seeds must be at least {DEFAULT_SEEDS}: fewer do not show their own noise")
+    if arguments.receipt and arguments.dry_run:
+        raise UsageError("--receipt and --dry-run contradict each other: nothing is done that it could tell of")
     if arguments.lock_timeout < 0:
         raise UsageError("--lock-timeout must be at least 0")
 
@@ -164,12 +178,19 @@ class _Done:
     members: dict[str, Any]
 
 
-def _forget(session: Session, arguments: argparse.Namespace, request: ForgetRequest, target: str) -> _Done:
+def _forget(
+    session: Session,
+    arguments: argparse.Namespace,
+    request: ForgetRequest,
+    target: str,
+    evidence: Evidence,
+    require_unchanged: Callable[[], None],
+) -> _Done:
     from forgetcli import checkpoint, unlearn
     from forgetcli.report import documents, summaries
 
     with session.stage("reading", f"reading {arguments.model}"):
-        model = checkpoint.load(arguments.model)
+        model = checkpoint.load(arguments.model, on_digest=evidence.on_before)
         interactions = data_of(arguments, model)
     if arguments.on_unknown == "fail":
         _require_known(request.resolve(unlearn.training_data(model, interactions)).counts)
@@ -184,7 +205,8 @@ def _forget(session: Session, arguments: argparse.Namespace, request: ForgetRequ
             on_progress=session.on_sweep,
             on_step=session.on_step,
         )
-    written = _write(session, arguments, result, target, carries_data=model.interactions is not None)
+    require_unchanged()
+    written = _write(session, arguments, result, target, evidence, carries_data=model.interactions is not None)
     session.say(summaries.forget_summary(result, session.seconds["sweeping"]))
     if arguments.method == "auto" and result.method == "retrain":
         session.say(summaries.RETRAINED)
@@ -222,17 +244,26 @@ def _verify(
 
 
 def _write(
-    session: Session, arguments: argparse.Namespace, result: ForgetResult, target: str, *, carries_data: bool
+    session: Session,
+    arguments: argparse.Namespace,
+    result: ForgetResult,
+    target: str,
+    evidence: Evidence,
+    *,
+    carries_data: bool,
 ) -> bool:
     """Saves the model unless that would change nothing; whether it did."""
     from forgetcli import checkpoint, files
 
     in_place = is_same_file(target, arguments.model)
-    if arguments.dry_run or (in_place and result.method is None):
+    if arguments.dry_run:
+        return False
+    if in_place and result.method is None:
+        files.settle(target)  # a run that was killed may have got so far
         return False
     links = files.hard_links(target) if in_place else 0
     with session.stage("writing", f"writing {target}"):
-        checkpoint.save(result.model, target, interactions=carries_data)
+        checkpoint.save(result.model, target, interactions=carries_data, on_digest=evidence.on_after)
     if links:
         session.warn(
             f"{target} had {links} other name{'s' * (links > 1)} (hard links), which still hold the model that has "

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from forgetcli.cli.parser import Parser, count
 from forgetcli.errors import UsageError
 
 if TYPE_CHECKING:
+    from forgetcli.digests import OnDigest
     from forgetcli.interactions import Interactions
     from forgetcli.model import Model
     from forgetcli.records import ForgetRequest
-    from forgetcli.tables import ColumnOptions
+    from forgetcli.tables import ColumnOptions, Filter
 
 DUPLICATES = ("last", "sum", "mean", "max")
 BAD_ROWS = ("stop", "drop")
@@ -56,6 +58,30 @@ def add_column_options(parser: Parser, *, of: str, rating: bool = False, title: 
     )
 
 
+def add_where_option(
+    group: argparse._ArgumentGroup, of: str, name: str = "--where", example: str = "rating >= 4"
+) -> None:
+    """Which rows of a table to read.
+
+    of: the tables that are meant, for the help.
+    """
+    group.add_argument(
+        name,
+        type=_filter(name),
+        metavar="FILTER",
+        help=f'read only those rows of {of} that it holds of, such as "{example}"',
+    )
+
+
+def _filter(option: str) -> Callable[[str], Filter]:
+    def parse(text: str) -> Filter:
+        from forgetcli.tables import Filter
+
+        return Filter.parse(text, option.lstrip("-").replace("-", "_"))
+
+    return parse
+
+
 def add_request_options(parser: Parser, *, purpose: str) -> None:
     """What is to be forgotten."""
     group = parser.add_argument_group(purpose)
@@ -67,6 +93,7 @@ def add_request_options(parser: Parser, *, purpose: str) -> None:
         help="a forget-list: CSV or Parquet with a user column, an item column or both; - is standard input; "
         "repeatable",
     )
+    add_where_option(group, "the forget-lists", example="status = 'approved'")
     group.add_argument("--user", action="append", default=[], metavar="ID", help="everything of this user; repeatable")
     group.add_argument("--item", action="append", default=[], metavar="ID", help="everything of this item; repeatable")
 
@@ -81,6 +108,9 @@ def add_data_option(group: argparse._ArgumentGroup, model: str = "MODEL") -> Non
         help=f"the data that {model} was trained on, if it was saved with --no-interactions; repeatable",
     )
     group.add_argument("--duplicates", choices=DUPLICATES, help="as given in training, for --data")
+    group.add_argument(
+        "--data-where", type=_filter("--data-where"), metavar="FILTER", help="the --where of the training, for --data"
+    )
 
 
 def columns_of(arguments: argparse.Namespace) -> ColumnOptions:
@@ -99,15 +129,18 @@ def columns_of(arguments: argparse.Namespace) -> ColumnOptions:
     )
 
 
-def request_of(arguments: argparse.Namespace) -> ForgetRequest:
-    """What the forget-lists and the options ask for together."""
+def request_of(arguments: argparse.Namespace, on_digest: OnDigest | None = None) -> ForgetRequest:
+    """What the forget-lists and the options ask for together.
+
+    on_digest: is told each forget-list's digest.
+    """
     from forgetcli.records import ForgetRequest
     from forgetcli.tables import read_records
 
     named = ForgetRequest.of(users=arguments.user, items=arguments.item)
     if not arguments.records:
         return named
-    return read_records(arguments.records, columns_of(arguments)) | named
+    return read_records(arguments.records, columns_of(arguments), where=arguments.where, on_digest=on_digest) | named
 
 
 def data_of(arguments: argparse.Namespace, model: Model | None = None) -> Interactions | None:
@@ -122,6 +155,10 @@ def data_of(arguments: argparse.Namespace, model: Model | None = None) -> Intera
     if model is not None and model.interactions is not None:
         raise UsageError("--data is for a model without its interactions, and this one has them")
     read = read_interactions(
-        arguments.data, columns_of(arguments), duplicates=arguments.duplicates, threads=arguments.threads
+        arguments.data,
+        columns_of(arguments),
+        duplicates=arguments.duplicates,
+        where=arguments.data_where,
+        threads=arguments.threads,
     )
     return read.interactions

@@ -7,12 +7,12 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, BinaryIO
 
-from forgetcli.cli.options import add_column_options, add_output_options, columns_of
+from forgetcli.cli.options import add_column_options, add_output_options, add_where_option, columns_of
 from forgetcli.cli.parser import Parser, positive_count
 from forgetcli.cli.session import Session
 from forgetcli.cli.targets import STANDARD_STREAM, require_output_is_no_input
 from forgetcli.errors import DataError
-from forgetcli.printable import printable
+from forgetcli.printable import printable, shorten
 from forgetcli.report.text import count
 
 if TYPE_CHECKING:
@@ -43,7 +43,8 @@ forget recommend model.npz --all-users --include-seen -o recs.jsonl
 """
 
 UNKNOWN_SHOWN = 5
-"""An error repeats so many of the ids that the user typed."""
+LONGEST_SHOWN = 60
+"""An error repeats so many of the ids that the user typed, and so many characters of each."""
 
 
 def add_arguments(parser: Parser) -> None:
@@ -59,6 +60,7 @@ def add_arguments(parser: Parser) -> None:
     whom.add_argument("--user", action="append", default=[], metavar="ID", help="a user; repeatable")
     whom.add_argument("--users", metavar="FILE", help="a table with a column of users; - is standard input")
     whom.add_argument("--all-users", action="store_true", help="every user of the model")
+    add_where_option(group, "--users", example="last_seen >= 2024-06-01")
     group.add_argument("-n", type=positive_count, default=10, metavar="N", help="items for each user (default: 10)")
     group.add_argument("--include-seen", action="store_true", help="also items that the user has had already")
     add_column_options(parser, of="--users and --item-names", title=True)
@@ -113,12 +115,13 @@ def _users(arguments: argparse.Namespace, model: Model) -> tuple[NDArray[np.int6
     if arguments.all_users:
         return np.arange(len(model.users)), 0
     if arguments.users is not None:
-        rows = model.users.find(read_ids(arguments.users, "user", columns_of(arguments)))
+        rows = model.users.find(read_ids(arguments.users, "user", columns_of(arguments), where=arguments.where))
         return rows[rows >= 0], int(np.count_nonzero(rows < 0))
     rows = model.users.find(as_ids(arguments.user))
     unknown = [user for user, row in zip(arguments.user, rows, strict=True) if row < 0]
     if unknown:
-        shown = ", ".join(unknown[:UNKNOWN_SHOWN]) + (", ..." if len(unknown) > UNKNOWN_SHOWN else "")
+        shown = ", ".join(shorten(user, LONGEST_SHOWN) for user in unknown[:UNKNOWN_SHOWN])
+        shown += ", ..." if len(unknown) > UNKNOWN_SHOWN else ""
         raise DataError(f"{arguments.model} has no user {shown}")
     return rows, 0
 

@@ -14,6 +14,7 @@ from forgetcli.cli.options import (
     request_of,
 )
 from forgetcli.cli.parser import Parser, whole_number
+from forgetcli.cli.receipts import Evidence, add_receipt_option
 from forgetcli.cli.session import Session
 from forgetcli.cli.targets import LOCK_TIMEOUT, locked_for_replacing, require_output_is_no_input
 
@@ -42,6 +43,7 @@ def add_arguments(parser: Parser) -> None:
     files.add_argument("model", metavar="MODEL", help="the model whose configuration and data are used")
     files.add_argument("-o", "--output", required=True, metavar="OUT", help="the file to write")
     add_data_option(files)
+    add_receipt_option(files)
     training = parser.add_argument_group("training")
     training.add_argument(
         "--seed", type=whole_number, metavar="S", help="of the starting factors (default: the model's own)"
@@ -58,12 +60,13 @@ def run(arguments: argparse.Namespace) -> None:
     session = Session(arguments)
     source, target = arguments.model, arguments.output
     require_output_is_no_input(target, [*arguments.records, *arguments.data])
+    evidence = Evidence(arguments, target)
     files.check_writable(target)
     with session.stage("reading", f"reading {source}"):
-        request = request_of(arguments)
-    with locked_for_replacing(source, target, LOCK_TIMEOUT, session.say):
+        request = request_of(arguments, evidence.on_list)
+    with locked_for_replacing(source, target, LOCK_TIMEOUT, session.say) as require_unchanged:
         with session.stage("reading", f"reading {source}"):
-            model = checkpoint.load(source)
+            model = checkpoint.load(source, on_digest=evidence.on_before)
             interactions = data_of(arguments, model)
         with session.stage("sweeping", "training"):
             retrained, resolution = unlearn.retrain(
@@ -74,17 +77,22 @@ def run(arguments: argparse.Namespace) -> None:
                 threads=arguments.threads,
                 on_progress=session.on_sweep,
             )
+        require_unchanged()
         with session.stage("writing", f"writing {target}"):
-            checkpoint.save(retrained, target, interactions=model.interactions is not None)
+            checkpoint.save(retrained, target, interactions=model.interactions is not None, on_digest=evidence.on_after)
     session.say(summaries.retrain_summary(retrained, resolution, session.seconds["sweeping"]))
     if unknown := summaries.unknown_text(resolution.counts):
         session.warn(f"not in the model: {unknown}")
     session.say(summaries.saved_summary(target, os.path.getsize(target)))
+    request_members = documents.request_members(resolution.counts)
+    left_out = documents.removed_members(resolution.counts, resolution.erased_users, resolution.erased_items)
+    evidence.write(session, documents.retrain_members(retrained, request_members, left_out))
     session.finish(
         {
-            "request": documents.request_members(resolution.counts),
-            "left_out": documents.removed_members(resolution.counts, resolution.erased_users, resolution.erased_items),
+            "request": request_members,
+            "left_out": left_out,
             "model": documents.model_members(target, retrained),
             "sweeps": session.sweeps,
+            "receipt": arguments.receipt,
         }
     )

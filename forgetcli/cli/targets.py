@@ -31,9 +31,9 @@ def require_output_is_no_input(output: str, inputs: Sequence[str | None]) -> Non
 
 def locked_for_replacing(
     model: str, target: str, timeout: float, say: Callable[[str], None]
-) -> AbstractContextManager[None]:
-    """The lock that keeps a request from being lost when several runs read and replace one model. Writing to another
-    file needs none.
+) -> AbstractContextManager[Callable[[], None]]:
+    """The lock that keeps a request from being lost when several runs read and replace one model, and what to call
+    before replacing it (see `files.lock`). Writing to another file needs none.
 
     timeout: seconds to wait.
     say:     is told when there is something to wait for.
@@ -41,5 +41,5 @@ def locked_for_replacing(
     from forgetcli import files
 
     if not is_same_file(model, target):
-        return nullcontext()
+        return nullcontext(lambda: None)
     return files.lock(model, timeout, on_wait=lambda: say(f"Waiting for another process to finish with {model}"))

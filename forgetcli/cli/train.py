@@ -7,7 +7,14 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, get_args
 
-from forgetcli.cli.options import BAD_ROWS, DUPLICATES, add_column_options, add_output_options, columns_of
+from forgetcli.cli.options import (
+    BAD_ROWS,
+    DUPLICATES,
+    add_column_options,
+    add_output_options,
+    add_where_option,
+    columns_of,
+)
 from forgetcli.cli.parser import Parser, number, positive_count, whole_number
 from forgetcli.cli.session import Session
 from forgetcli.cli.targets import require_output_is_no_input
@@ -24,12 +31,12 @@ SYNOPSIS = "DATA... [-o MODEL] [options]"
 DETAILS = """
 Trains a model on interactions and writes it to a file.
 
-DATA are Parquet files, directories of them, CSV or TSV files (also .gz, .zst,
-.bz2), or - for standard input; together they are one table with a user and an
-item a row. With a rating column the model is explicit and predicts ratings;
-without one it is implicit and ranks what was not seen yet. Every option has a
-good default. The same data and options give the same bytes, whatever the order
-of the rows and the number of processors.
+DATA are Parquet or Arrow files, directories of them, CSV or TSV files (also
+.gz, .zst, .bz2), or - for standard input; together they are one table with a
+user and an item a row. With a rating column the model is explicit and predicts
+ratings; without one it is implicit and ranks what was not seen yet. Every
+option has a good default. The same data and options give the same bytes,
+whatever the order of the rows and the number of processors.
 """
 
 EXAMPLES = """
@@ -37,6 +44,7 @@ forget train ratings.parquet
 forget train ml-100k/u.data --columns user,item,rating,timestamp
 forget train ml-1m/ratings.dat --columns user,item,rating,timestamp \\
     --delimiter ::
+forget train plays/ --where "country = 'DE' and day >= 2024-06-01"
 forget train plays.csv --objective implicit --rating-col plays --alpha 40 \\
     --factors 128 --holdout 0.1 -o plays.npz
 zcat logs/*.csv.gz | forget train - --json > training.json
@@ -63,6 +71,7 @@ def add_arguments(parser: Parser) -> None:
     _add_model_options(parser)
     _add_validation_options(parser)
     rows = parser.add_argument_group("rows")
+    add_where_option(rows, "DATA and --validation")
     rows.add_argument(
         "--duplicates",
         choices=DUPLICATES,
@@ -197,6 +206,7 @@ def _read(arguments: argparse.Namespace, on_encoding: Callable[[], None]) -> Rea
         arguments.data,
         columns_of(arguments),
         duplicates=arguments.duplicates,
+        where=arguments.where,
         bad_rows=arguments.bad_rows,
         threads=arguments.threads,
         on_encoding=on_encoding,
@@ -217,6 +227,7 @@ def _held_out(arguments: argparse.Namespace, read: ReadResult) -> tuple[Interact
         interactions.users,
         interactions.items,
         columns_of(arguments),
+        where=arguments.where,
         bad_rows=arguments.bad_rows,
         threads=arguments.threads,
     )

@@ -6,20 +6,27 @@ import json
 import math
 import resource
 import sys
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, cast
 
 from forgetcli import __version__
+from forgetcli.receipt import NAME as RECEIPT_SCHEMA
 
 if TYPE_CHECKING:
+    from forgetcli.als import Standing
     from forgetcli.checkpoint import ModelInfo
+    from forgetcli.digests import Digest
     from forgetcli.ids import Vocabulary
     from forgetcli.model import Model
+    from forgetcli.receipt import Match, Receipt
     from forgetcli.recommending import Recommendations
     from forgetcli.records import RequestCounts
     from forgetcli.tables import ItemNames, ReadResult
-    from forgetcli.unlearn import ForgetResult, Standing
+    from forgetcli.unlearn import ForgetResult
 
 SCHEMA_VERSION = 1
+
+_RECEIPT_MEMBERS = ("forgotten", "method", "path", "vectors", "exact_sweeps", "before", "after")
 
 Document = dict[str, Any]
 
@@ -109,6 +116,69 @@ def forget_members(result: ForgetResult) -> Document:
     }
 
 
+def retrain_members(retrained: Model, request: Document, forgotten: Document) -> Document:
+    """A retrain as `forget_members` tells of forgetting, for its receipt.
+
+    request, forgotten: as `request_members` and `removed_members` make them.
+    """
+    history = retrained.history
+    objective = history[-1].objective if history else None
+    return {
+        "request": request,
+        "forgotten": forgotten,
+        "method": "retrain",
+        "path": None,
+        "vectors": 0,
+        "exact_sweeps": len(history),
+        "before": None,
+        "after": {"objective": objective, "relative_gradient": None},
+    }
+
+
+def receipt_document(
+    *,
+    time: str,
+    command: str,
+    lists: Sequence[Digest],
+    options: int,
+    members: Document,
+    verify: Document | None,
+    seconds: dict[str, float],
+    before: Digest,
+    after: Digest,
+    replaced: bool,
+) -> Document:
+    """A receipt, as `receipt.schema` has it.
+
+    lists:         of the forget-lists.
+    options:       how many ids were given without a list.
+    members:       see `forget_members`.
+    verify:        see `Verification.to_dict`.
+    before, after: of the model files. replaced: whether they are one file.
+    """
+    document = {
+        "schema": RECEIPT_SCHEMA,
+        "time": time,
+        "forgetcli_version": __version__,
+        "command": command,
+        "request": {"files": [_digest(each) for each in lists], "options": options, **members["request"]},
+        **{name: members[name] for name in _RECEIPT_MEMBERS},
+        "verify": None if verify is None else _verified(verify),
+        "seconds": {stage: round(taken, 6) for stage, taken in seconds.items()},
+        "model": {"before": _digest(before), "after": _digest(after), "replaced": replaced},
+    }
+    return cast(Document, _finite(document))
+
+
+def receipt_info_document(path: str, receipt: Receipt, model: str | None, match: Match | None) -> Document:
+    """A receipt, and what the model is to it.
+
+    model, match: None where it was not held against a model.
+    """
+    check = None if match is None else {"model": model, "match": match.value}
+    return {"path": path, "receipt": receipt.document, "check": check}
+
+
 def info_document(path: str, info: ModelInfo) -> Document:
     """What a model file says of itself."""
     return {
@@ -151,6 +221,20 @@ def _typed_id(vocabulary: Vocabulary, row: int) -> int | str:
     """An id as the training data typed it."""
     label = vocabulary.label(row)
     return label if vocabulary.is_text else int(label)
+
+
+def _digest(digest: Digest) -> Document:
+    return {"bytes": digest.size, "sha256": digest.sha256}
+
+
+def _verified(verify: Document) -> Document:
+    memory, told = verify["memory"], None
+    if memory is not None:
+        retrained = memory["retrained"] or {}
+        told = {name: memory[name] for name in ("pairs", "left_out", "unlearned")} | {
+            f"retrained_{name}": retrained.get(name) for name in ("mean", "deviation")
+        }
+    return {name: verify[name] for name in ("retrains", "finding", "sentence", "by_chance")} | {"memory": told}
 
 
 def _standing(standing: Standing | None) -> Document | None:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from forgetcli.printable import printable
+from forgetcli.receipt import Match, Receipt
 from forgetcli.report.text import count, duration, figure, metrics, paragraph, size, sparkline, summary
 
 if TYPE_CHECKING:
+    from forgetcli.als import Standing
     from forgetcli.checkpoint import ModelInfo
     from forgetcli.config import TrainConfig
     from forgetcli.interactions import Heldout
     from forgetcli.model import HistoryEntry, Model
     from forgetcli.records import RequestCounts, Resolution
     from forgetcli.tables import ReadResult
-    from forgetcli.unlearn import ForgetResult, Standing
+    from forgetcli.unlearn import ForgetResult
     from forgetcli.verification import Verification
 
 RETRAINED = paragraph(
@@ -103,6 +105,60 @@ def saved_summary(path: str, n_bytes: int) -> str:
     return summary([("Saved", f"{printable(path)}, {size(n_bytes)}")])
 
 
+def receipt_saved_summary(path: str) -> str:
+    """Where the receipt is."""
+    return summary([("Receipt", printable(path))])
+
+
+def receipt_text(path: str, receipt: Receipt, model: str | None, match: Match | None) -> str:
+    """What a receipt says, in some twenty lines, and whether it is the model's.
+
+    model, match: the file that it was held against, and what that is to it; None without one.
+    """
+    told = receipt.document
+    when = told["time"].translate({ord("T"): " ", ord("Z"): " UTC"})
+    asked, gone, models = told["request"], told["forgotten"], told["model"]
+    rows = [
+        ("receipt", f"{printable(path)}, of forgetcli {told['forgetcli_version']}, forget {told['command']}"),
+        ("time", when),
+        ("asked for", _asked(asked)),
+        ("forgotten", _listed(*((gone[f"{name}s"], name) for name in ("interaction", "user", "item")))),
+        ("how", _how(told)),
+        *_reached(told["before"], told["after"]),
+    ]
+    if told["verify"] is not None:
+        rows.append(("verified", printable(told["verify"]["sentence"])))
+    if told["seconds"]:
+        taken = ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in told["seconds"].items())
+        rows.append(("took", taken))
+    for number, digest in enumerate(asked["files"][:_LISTS_SHOWN]):
+        rows.append(("" if number else "list", f"SHA-256 of {_octets(digest)}:"))
+        rows.append(("", digest["sha256"]))
+    if len(asked["files"]) > _LISTS_SHOWN:
+        rows.append(("", f"and {len(asked['files']) - _LISTS_SHOWN:,} more lists"))
+    rows += [
+        ("before", f"SHA-256 of {_octets(models['before'])}:"),
+        ("", models["before"]["sha256"]),
+        ("after", f"SHA-256 of {_octets(models['after'])}, {_PLACES[models['replaced']]}:"),
+        ("", models["after"]["sha256"]),
+        ("checked", _checked(model, match)),
+    ]
+    return summary(rows)
+
+
+def mismatch(path: str, model: str, match: Match) -> tuple[str, str]:
+    """What is wrong with a model that a receipt does not fit, and what to do about it."""
+    if match is Match.BEFORE:
+        return (
+            f"{model} is the model from before: it still holds what {path} says was forgotten",
+            "a backup, perhaps, or the forgetting went to another file",
+        )
+    return (
+        f"{model} is not the model of {path}: its SHA-256 is another",
+        "forgetting once more changes a model too: look for the latest receipt",
+    )
+
+
 def info_text(path: str, info: ModelInfo) -> str:
     """What a model file is, in a dozen lines."""
     config = info.config
@@ -123,6 +179,52 @@ def info_text(path: str, info: ModelInfo) -> str:
         ("history", _history(info.history)),
     ]
     return summary(rows)
+
+
+_LISTS_SHOWN = 5
+
+_PLACES = {True: "in its place", False: "in another file"}
+
+
+def _asked(asked: dict[str, Any]) -> str:
+    names = ("pair", "user", "item")
+    text = _listed(*((asked[f"{name}s"], name if name == "pair" else f"whole {name}") for name in names))
+    unknown = _listed(*((asked[f"unknown_{name}s"], name) for name in names), nothing="")
+    named = f", {count(asked['options'], 'id')} of them by option" if asked["options"] else ""
+    return f"{text}{named}; not in the model: {unknown}" if unknown else f"{text}{named}"
+
+
+def _how(told: dict[str, Any]) -> str:
+    if told["method"] is None:
+        return "nothing was there to forget, and the model stayed as it was"
+    parts = [told["method"], *([f"path {told['path']}"] if told["path"] else [])]
+    if told["vectors"]:
+        parts.append(count(told["vectors"], "Krylov vector"))
+    return ", ".join([*parts, count(told["exact_sweeps"], "exact sweep")])
+
+
+def _reached(before: dict[str, Any] | None, after: dict[str, Any] | None) -> list[tuple[str, str]]:
+    if after is None:
+        return []
+    texts = []
+    for name in ("objective", "relative_gradient"):
+        course = [figure(each[name]) for each in (before, after) if each is not None and each[name] is not None]
+        if course:
+            texts.append(f"{name.replace('_', ' ')} {' → '.join(course)}")
+    return [("reached", f"on what remains, {', '.join(texts)}")] if texts else []
+
+
+def _octets(digest: dict[str, Any]) -> str:
+    return count(digest["bytes"], "byte")
+
+
+def _checked(model: str | None, match: Match | None) -> str:
+    if model is None or match is None:
+        return "against no model: --model FILE does that"
+    name = printable(model)
+    if match is Match.AFTER:
+        return f"{name} is the model of this receipt, byte for byte"
+    return f"{name} is {'the model from before' if match is Match.BEFORE else 'not the model of this receipt'}"
 
 
 def _objective(config: TrainConfig) -> str:

@@ -1,7 +1,8 @@
-"""Tables in and out: Parquet and delimited text. The only package that knows pyarrow."""
+"""Tables in and out: Parquet, Arrow and delimited text. The only package that knows pyarrow."""
 
 from forgetcli.tables.batches import BadRows
 from forgetcli.tables.columns import ColumnOptions
+from forgetcli.tables.filters import Filter
 from forgetcli.tables.lists import ItemNames, read_ids, read_item_names, read_records
 from forgetcli.tables.reading import ReadResult, read_heldout, read_interactions
 from forgetcli.tables.sources import Sources
@@ -10,6 +11,7 @@ from forgetcli.tables.writing import RecommendationWriter, TableFormat, table_fo
 __all__ = [
     "BadRows",
     "ColumnOptions",
+    "Filter",
     "ItemNames",
     "ReadResult",
     "RecommendationWriter",

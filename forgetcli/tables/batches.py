@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -26,12 +26,14 @@ class Fault:
 
     rows:   (n,) bool, the rows it is true of.
     reason: what is wrong, for a message; it holds nothing of the row's content.
-    role:   the column at fault, None where it is the whole row.
+    role:   of the column at fault; None where it is the whole row, or a column that plays no role.
+    column: the name of such a column.
     """
 
     rows: Mask
     reason: str
     role: Role | None = None
+    column: str | None = None
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,9 @@ class Batch:
     typed:   whether the file says what type an id has (Parquet), or integers are to be told from the text (CSV).
     place:   the position in the file, as "line 7", of row i in 0..n-1.
     faults:  what reading the rows has found already; the columns hold nulls there.
+    tested:  the columns that a filter names, by that name, of whatever type the file gives them (text in text files,
+             but for ratings and times), and
+    tested_columns: where they are.
     """
 
     source: str
@@ -54,6 +59,26 @@ class Batch:
     typed: bool
     place: Callable[[int], str]
     faults: tuple[Fault, ...] = ()
+    tested: Mapping[str, pa.Array] = field(default_factory=dict)
+    tested_columns: Mapping[str, Column] = field(default_factory=dict)
+
+    def of_rows(self, kept: Mask, more: Sequence[Fault]) -> Batch:
+        """These rows alone, without what a filter tests, which is done then.
+
+        kept: (n,) bool.
+        more: faults of these rows that have been found since.
+        """
+        rows = np.flatnonzero(kept)
+        mask = pa.array(kept)
+        return Batch(
+            self.source,
+            self.found,
+            {role: column.filter(mask) for role, column in self.columns.items()},
+            len(rows),
+            self.typed,
+            lambda row: self.place(int(rows[row])),
+            tuple(replace(fault, rows=fault.rows[kept]) for fault in (*self.faults, *more)),
+        )
 
     def column_error(self, role: Role, reason: str) -> DataError:
         """The error for a column that cannot be used in any row."""
@@ -75,8 +100,9 @@ class Batch:
             row = int(bad.argmax())
             fault = next(fault for fault in faults if fault.rows[row])
             where = [self.source, self.place(row)]
-            if fault.role is not None:
-                where.append(f"column {self.found[fault.role].name}")
+            column = fault.column if fault.role is None else self.found[fault.role].name
+            if column is not None:
+                where.append(f"column {column}")
             raise DataError(f"{', '.join(where)}: {fault.reason}", hint)
         return ~bad
 

@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias
 
 from forgetcli.errors import DataError, UsageError
 from forgetcli.printable import printable
+from forgetcli.tables.filters import Filter
 
 Role: TypeAlias = Literal["user", "item", "rating", "timestamp", "title"]
 
@@ -154,6 +155,30 @@ def find_columns(source: str, found: Sequence[str], options: ColumnOptions, want
     }
 
 
+def find_tested(source: str, found: Sequence[str], where: Filter | None) -> dict[str, Column]:
+    """The columns that a filter names, by the names it has for them: case and surrounding spaces may differ.
+
+    Raises UsageError for one that is not there, with those that are, and DataError for one that is there twice.
+    """
+    tested: dict[str, Column] = {}
+    for name in where.names() if where is not None else ():
+        position = _only_position(source, found, name.text)
+        if position is None:
+            assert where is not None
+            raise UsageError(
+                f"{source} has no column {printable(name.text)!r} (`{where.option}`, character {name.position}); "
+                f"its columns are: {_listed(found)}"
+            )
+        tested[name.text] = Column(position, printable(found[position].strip()))
+    return tested
+
+
+def position_of(found: Sequence[str], name: str) -> int | None:
+    """Where the column of this name is, or None where it is not or not for sure."""
+    candidates = _positions_of(found, name)
+    return candidates[0] if len(candidates) == 1 else None
+
+
 def _missing(source: str, found: Sequence[str], roles: Sequence[Role], all_roles: Sequence[Role]) -> DataError:
     wanted = " or ".join(roles)
     columns = ",".join(all_roles)
@@ -170,19 +195,27 @@ def _missing(source: str, found: Sequence[str], roles: Sequence[Role], all_roles
 
 def _position_named(source: str, found: Sequence[str], role: Role, name: str) -> int:
     """The one column of exactly this name, or else the one that differs in case or surrounding spaces only."""
-    exact = [i for i, column in enumerate(found) if column == name]
-    loose = [i for i, column in enumerate(found) if column.strip().lower() == name.strip().lower()]
-    for candidates in (exact, loose):
-        if len(candidates) > 1:
-            raise DataError(
-                f"{source} has {len(candidates)} columns named {printable(name)!r}",
-                hint="rename one of them; --columns can name those of a file without a header",
-            )
-        if candidates:
-            return candidates[0]
+    position = _only_position(source, found, name)
+    if position is not None:
+        return position
     if any(_is_number(column) for column in found):
         raise _missing(source, found, (role,), (role,))
     raise UsageError(f"{source} has no column {printable(name)!r} (--{role}-col); its columns are: {_listed(found)}")
+
+
+def _only_position(source: str, found: Sequence[str], name: str) -> int | None:
+    candidates = _positions_of(found, name)
+    if len(candidates) > 1:
+        raise DataError(
+            f"{source} has {len(candidates)} columns named {printable(name)!r}",
+            hint="rename one of them; --columns can name those of a file without a header",
+        )
+    return candidates[0] if candidates else None
+
+
+def _positions_of(found: Sequence[str], name: str) -> list[int]:
+    exact = [i for i, column in enumerate(found) if column == name]
+    return exact or [i for i, column in enumerate(found) if column.strip().lower() == name.strip().lower()]
 
 
 def _position_by_usual_name(source: str, found: Sequence[str], role: Role, taken: set[int]) -> int | None:

@@ -134,10 +134,16 @@ def _encode_decimals(texts: pa.Array) -> EncodedIds | None:
 
 
 def plain_values(column: pa.Array) -> pa.Array:
-    """The column without a dictionary or an extension type around its values."""
+    """The column without a dictionary, run lengths, views or an extension type around its values."""
     if isinstance(column, pa.ExtensionArray):
         return plain_values(column.storage)
-    return plain_values(column.dictionary_decode()) if pa.types.is_dictionary(column.type) else column
+    if pa.types.is_dictionary(column.type):
+        return plain_values(column.dictionary_decode())
+    if pa.types.is_run_end_encoded(column.type):
+        return plain_values(pc.run_end_decode(column))
+    if pa.types.is_string_view(column.type):
+        return column.cast(pa.large_string())
+    return column.cast(pa.large_binary()) if pa.types.is_binary_view(column.type) else column
 
 
 def _can_hold_ids(kind: pa.DataType) -> bool:

@@ -10,11 +10,13 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 
+from forgetcli.digests import OnDigest
 from forgetcli.errors import DataError
 from forgetcli.ids import Ids, join_ids
 from forgetcli.records import ForgetRequest
 from forgetcli.tables.batches import Batch, Fault, Mask
 from forgetcli.tables.columns import ColumnOptions, Role, Wanted
+from forgetcli.tables.filters import Filter
 from forgetcli.tables.ids import EncodedIds, encode_ids, missing_ids, plain_values
 from forgetcli.tables.pipeline import read_batches
 from forgetcli.tables.sources import Sources, find_sources
@@ -34,21 +36,33 @@ class ItemNames:
         return self.titles.get(label)
 
 
-def read_records(sources: Sources, columns: ColumnOptions | None = None) -> ForgetRequest:
+def read_records(
+    sources: Sources,
+    columns: ColumnOptions | None = None,
+    *,
+    where: Filter | str | None = None,
+    on_digest: OnDigest | None = None,
+) -> ForgetRequest:
     """What forget-lists ask for: CSV, Parquet or standard input with a user column, an item column, or both.
 
     A row with both asks for that pair, one with only a user for everything of that user, one with only an item for
     everything of that item. Other columns are ignored. Integers and their decimal text match the same ids, so that
     it makes no difference which of them a list's ids are read as. A list without rows asks for nothing.
 
+    where:     the rows to read, such as "status = 'approved'"; see `Filter`.
+    on_digest: is told each list's digest when all of it was read, in turn.
+
     Raises as `read_interactions` does, always at the first row that names neither or cannot be read: a deletion that
     is skipped quietly would be taken for done.
     """
+    filtered = Filter.of(where)
     wanted = Wanted(optional=("user", "item"), at_least_one=True)
     requests = [
         request
         for file in find_sources(sources)
-        for request in read_batches(file, columns or ColumnOptions(), wanted, _request_of)
+        for request in read_batches(
+            file, columns or ColumnOptions(), wanted, _request_of, where=filtered, on_digest=on_digest
+        )
     ]
     return ForgetRequest.combine(requests)
 
@@ -74,7 +88,13 @@ def _alone(ids: EncodedIds, others: EncodedIds) -> Ids:
     return ids.kept(rows).to_ids()
 
 
-def read_ids(source: str | Path, side: Literal["user", "item"], columns: ColumnOptions | None = None) -> Ids:
+def read_ids(
+    source: str | Path,
+    side: Literal["user", "item"],
+    columns: ColumnOptions | None = None,
+    *,
+    where: Filter | str | None = None,
+) -> Ids:
     """The ids of one column of a table, in the order of the rows, repeated ones too; other columns are ignored.
 
     Raises as `read_interactions` does, at the first row without an id, and DataError for a table without rows.
@@ -85,12 +105,12 @@ def read_ids(source: str | Path, side: Literal["user", "item"], columns: ColumnO
         batch.usable_rows([*ids.faults, *missing_ids(ids, side)], "stop", hint=None)
         return ids.to_ids()
 
-    wanted = Wanted((side,))
+    wanted, filtered = Wanted((side,)), Filter.of(where)
     ids = join_ids(
         [
             part
             for file in find_sources(source)
-            for part in read_batches(file, columns or ColumnOptions(), wanted, ids_of)
+            for part in read_batches(file, columns or ColumnOptions(), wanted, ids_of, where=filtered)
         ]
     )
     if len(ids) == 0:

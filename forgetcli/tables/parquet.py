@@ -2,46 +2,72 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import groupby
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from forgetcli.errors import UsageError
 from forgetcli.tables.batches import Batch, Table
-from forgetcli.tables.columns import Column, ColumnOptions, Role, Wanted, find_columns
-
-BATCH_ROWS = 1 << 19
-"""A batch of ids and ratings is about 12 MiB then: large beside the cost of a call, small beside the whole."""
+from forgetcli.tables.columns import ColumnOptions, Wanted
+from forgetcli.tables.filters import Filter
+from forgetcli.tables.partitions import Partitions
+from forgetcli.tables.typed import BATCH_ROWS, TypedColumns
 
 READ_BUFFER = 1 << 20
 """Bytes read ahead in a column; without it Arrow loads a row group's whole column, and some writers make only one."""
 
 
-def parquet_table(name: str, file: pa.NativeFile, options: ColumnOptions, wanted: Wanted, threads: int) -> Table:
-    """The rows of an open Parquet file, only the columns asked for being read.
+def parquet_table(
+    name: str,
+    file: pa.NativeFile,
+    options: ColumnOptions,
+    wanted: Wanted,
+    threads: int,
+    where: Filter | None = None,
+    partitions: Partitions | None = None,
+) -> Table:
+    """The rows of an open Parquet file, only the columns asked for being read, and only the row groups in which the
+    file's statistics do not rule the filter out.
 
-    Raises UsageError when the options name columns by position, and as `find_columns` does.
+    Raises as `TypedColumns.find` does.
     """
-    if options.columns is not None:
-        raise UsageError(f"--columns is for text files without a header; {name} is Parquet and names its columns")
     # Pre-buffering holds the raw bytes of all row groups at once.
     parquet = pq.ParquetFile(file, pre_buffer=False, buffer_size=READ_BUFFER, page_checksum_verification=True)
-    found = find_columns(name, parquet.schema_arrow.names, options, wanted)
-    return Table(name, found, _pieces(parquet, name, found, threads))
+    columns = TypedColumns.find(name, parquet.schema_arrow.names, options, wanted, where, partitions or {})
+    groups = range(parquet.num_row_groups) if where is None else _groups_to_read(file, where, columns.partitions)
+    return Table(name, columns.found, _pieces(parquet, columns, groups, threads))
 
 
 def _pieces(
-    file: pq.ParquetFile, source: str, found: Mapping[Role, Column], threads: int
+    file: pq.ParquetFile, columns: TypedColumns, groups: range | list[int], threads: int
 ) -> Iterator[Callable[[], Batch]]:
-    names = [file.schema_arrow.names[column.position] for column in found.values()]
-    first = 1
-    for records in file.iter_batches(BATCH_ROWS, columns=names, use_threads=threads != 1):
-        columns = {role: records.column(name) for role, name in zip(found, names, strict=True)}
-        yield partial(Batch, source, found, columns, records.num_rows, True, partial(_row, first))
-        first += records.num_rows
+    names = [columns.names[position] for position in columns.in_file()]
+    for first, run in _runs(file, groups):
+        for records in file.iter_batches(BATCH_ROWS, row_groups=run, columns=names, use_threads=threads != 1):
+            yield partial(columns.batch, records, first)
+            first += records.num_rows
 
 
-def _row(first: int, row: int) -> str:
-    return f"row {first + row}"
+def _runs(file: pq.ParquetFile, groups: range | list[int]) -> Iterator[tuple[int, list[int]]]:
+    """The row groups in runs of neighbours, each with its first row, counted from 1."""
+    firsts = [1]
+    for group in range(file.num_row_groups):
+        firsts.append(firsts[-1] + file.metadata.row_group(group).num_rows)
+    for _, run in groupby(enumerate(groups), key=lambda each: each[1] - each[0]):
+        members = [group for _, group in run]
+        yield firsts[members[0]], members
+
+
+def _groups_to_read(file: pa.NativeFile, where: Filter, partitions: Partitions) -> list[int]:
+    """The row groups that may hold a row that the filter lets through."""
+    import pyarrow.dataset as ds
+
+    from forgetcli.tables.matching import pruning
+
+    fragment = ds.ParquetFileFormat().make_fragment(file)
+    schema = fragment.physical_schema
+    stored = pa.schema([field for field in schema if field.name not in partitions])
+    kept = fragment.subset(filter=pruning(where, stored), schema=schema)
+    return [group.id for group in kept.row_groups]

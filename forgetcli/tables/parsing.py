@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -51,53 +51,74 @@ class TextColumns:
     source: its name, for messages.
     width:  the number of fields of every row.
     found:  the columns to read.
+    tested: those that a filter names; the ones that play no role are read as text.
     """
 
     source: str
     width: int
     found: Mapping[Role, Column]
+    tested: Mapping[str, Column] = field(default_factory=dict)
+
+    def roles(self) -> dict[int, Role | None]:
+        """The role of every column to read, by its position."""
+        roles: dict[int, Role | None] = {column.position: None for column in self.tested.values()}
+        return roles | {column.position: role for role, column in self.found.items()}
+
+    def batch(self, block: Block, values: Mapping[int, pa.Array], length: int, faults: tuple[Fault, ...] = ()) -> Batch:
+        """The batch of these columns, by position."""
+        return Batch(
+            self.source,
+            self.found,
+            {role: values[column.position] for role, column in self.found.items()},
+            length,
+            False,
+            partial(_line, block),
+            faults,
+            {name: values[column.position] for name, column in self.tested.items()},
+            self.tested,
+        )
 
 
 def parse(block: Block, columns: TextColumns) -> Batch:
     """The rows of the block: ids and titles as large_string, ratings as float64, times as whatever they are."""
-    types: dict[Role, pa.DataType] = {
-        role: pa.float64() if role == "rating" else pa.large_string() for role in columns.found if role != "timestamp"
+    types: dict[int, pa.DataType | None] = {
+        position: None if role == "timestamp" else pa.float64() if role == "rating" else pa.large_string()
+        for position, role in columns.roles().items()
     }
     try:
-        read = _read_csv(block.text, block.dialect, columns, types)
+        read = _read_csv(block.text, block.dialect, columns.width, types)
     except pa.ArrowInvalid:
         return _parse_carefully(block, columns)
-    if "timestamp" in read and not _is_time(read["timestamp"].type):
+    if "timestamp" in columns.found and not _is_time(read[columns.found["timestamp"].position].type):
         return _parse_carefully(block, columns)
-    return Batch(columns.source, columns.found, read, len(next(iter(read.values()))), False, partial(_line, block))
+    return columns.batch(block, read, len(next(iter(read.values()))))
 
 
 def _read_csv(
-    text: bytes, dialect: Dialect, columns: TextColumns, types: Mapping[Role, pa.DataType]
-) -> dict[Role, pa.Array]:
-    """The columns by Arrow's parser, each one array; a role without a type gets that which Arrow finds.
+    text: bytes, dialect: Dialect, width: int, types: Mapping[int, pa.DataType | None]
+) -> dict[int, pa.Array]:
+    """The columns at these positions by Arrow's parser, each one array; one without a type gets what Arrow finds.
 
     Raises ArrowInvalid when a row is ragged or a value is not of its column's type.
     """
-    positions = {role: str(column.position) for role, column in columns.found.items()}
     if not text:
-        return {role: pa.nulls(0, types.get(role, pa.null())) for role in positions}
+        return {position: pa.nulls(0, kind or pa.null()) for position, kind in types.items()}
     table = pacsv.read_csv(
         pa.BufferReader(text),
         read_options=pacsv.ReadOptions(
-            column_names=[str(i) for i in range(columns.width)], use_threads=False, block_size=len(text) + 1
+            column_names=[str(i) for i in range(width)], use_threads=False, block_size=len(text) + 1
         ),
         parse_options=pacsv.ParseOptions(
             delimiter=dialect.delimiter.decode(), newlines_in_values=True, quote_char='"' if dialect.quoting else False
         ),
         convert_options=pacsv.ConvertOptions(
-            include_columns=list(positions.values()),
+            include_columns=[str(position) for position in types],
             null_values=[""],
-            column_types={positions[role]: kind for role, kind in types.items()},
+            column_types={str(position): kind for position, kind in types.items() if kind is not None},
             strings_can_be_null=False,
         ),
     )
-    return {role: _one_array(table.column(name)) for role, name in positions.items()}
+    return {position: _one_array(table.column(str(position))) for position in types}
 
 
 def _parse_carefully(block: Block, columns: TextColumns) -> Batch:
@@ -109,35 +130,37 @@ def _parse_carefully(block: Block, columns: TextColumns) -> Batch:
         for fields in np.unique(rows.fields[~whole]).tolist()
     ]
     text = block.text if whole.all() else _kept(block.text, rows.starts[whole], rows.ends[whole])
-    raw = _read_csv(text, block.dialect, columns, dict.fromkeys(columns.found, pa.large_binary()))
+    roles = columns.roles()
+    raw = _read_csv(text, block.dialect, columns.width, dict.fromkeys(roles, pa.large_binary()))
+    names = {column.position: column.name for column in columns.tested.values()}
     places = np.where(whole, np.cumsum(whole) - 1, 0)
-    parsed: dict[Role, pa.Array] = {}
-    for role, values in raw.items():
-        spread = values.take(pa.array(places, mask=~whole))
-        parsed[role], fault = _converted(spread, role)
+    parsed: dict[int, pa.Array] = {}
+    for position, role in roles.items():
+        spread = raw[position].take(pa.array(places, mask=~whole))
+        parsed[position], fault = _converted(spread, role)
         if fault is not None:
-            faults.append(fault)
-    return Batch(columns.source, columns.found, parsed, len(whole), False, partial(_line, block), tuple(faults))
+            faults.append(fault if role is not None else replace(fault, column=names[position]))
+    return columns.batch(block, parsed, len(whole), tuple(faults))
 
 
-def _converted(raw: pa.Array, role: Role) -> tuple[pa.Array, Fault | None]:
+def _converted(raw: pa.Array, role: Role | None) -> tuple[pa.Array, Fault | None]:
     """One column from the bytes of its fields, with nulls where they are no such thing, and that as a fault."""
-    texts, bad_text = _cast(raw, pa.large_string())
-    if role in ("user", "item", "title"):
+    texts, bad_text = cast_texts(raw, pa.large_string())
+    if role not in ("rating", "timestamp"):
         return texts, Fault(bad_text, "not valid UTF-8", role) if bad_text.any() else None
     trimmed = pc.ascii_trim_whitespace(texts)
     given = pc.if_else(pc.equal(trimmed, ""), pa.scalar(None, pa.large_string()), trimmed)
     if role == "rating":
-        numbers, bad = _cast(given, pa.float64(), NUMBER)
+        numbers, bad = cast_texts(given, pa.float64(), NUMBER)
         bad |= bad_text
         return numbers, Fault(bad, "not a number", role) if bad.any() else None
-    tried = (_cast(given, kind, pattern) for kind, pattern in TIME_TYPES)
+    tried = (cast_texts(given, kind, pattern) for kind, pattern in TIME_TYPES)
     times, bad = min(tried, key=lambda cast: int(cast[1].sum()))
     bad |= bad_text
     return times, Fault(bad, "neither a number nor an ISO 8601 date", role) if bad.any() else None
 
 
-def _cast(values: pa.Array, kind: pa.DataType, pattern: str = "") -> tuple[pa.Array, Mask]:
+def cast_texts(values: pa.Array, kind: pa.DataType, pattern: str = "") -> tuple[pa.Array, Mask]:
     """The values as `kind`, null where they are not, and which those are. A few distinct values stand for all."""
     encoded = values.dictionary_encode()
     good = convertible(encoded.dictionary, kind, pattern)

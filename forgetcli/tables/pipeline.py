@@ -8,10 +8,14 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-from forgetcli.tables.batches import Batch
+from forgetcli.digests import OnDigest
+from forgetcli.tables.arrow import arrow_file_table, arrow_stream_table
+from forgetcli.tables.batches import Batch, Table
 from forgetcli.tables.columns import ColumnOptions, Wanted
+from forgetcli.tables.filters import Filter
+from forgetcli.tables.matching import might_match, select
 from forgetcli.tables.parquet import parquet_table
-from forgetcli.tables.sources import Source, opened
+from forgetcli.tables.sources import OpenedSource, Source, opened
 from forgetcli.tables.text import text_table
 
 MOST_WORKERS = 8
@@ -22,22 +26,44 @@ Result = TypeVar("Result")
 
 
 def read_batches(
-    source: Source, options: ColumnOptions, wanted: Wanted, process: Callable[[Batch], Result], threads: int = 0
+    source: Source,
+    options: ColumnOptions,
+    wanted: Wanted,
+    process: Callable[[Batch], Result],
+    threads: int = 0,
+    where: Filter | None = None,
+    on_digest: OnDigest | None = None,
 ) -> Iterator[Result]:
     """What `process` makes of each batch of a source, in the order of the rows.
 
-    process: called by several threads at once, each time with another batch.
-    threads: 0 is one for each processor.
+    process:   called by several threads at once, each time with another batch.
+    threads:   0 is one for each processor.
+    where:     the rows to read; a source whose path rules it out is not opened, unless a digest is wanted.
+    on_digest: is told the source's digest when the last batch was taken.
 
     Raises what `process` raises, and FileSystemError, DataError and UsageError as opening and parsing do.
     """
     workers = min(threads if threads > 0 else _processors(), MOST_WORKERS)
-    with opened(source) as file:
-        if file.kind == "parquet":
-            table = parquet_table(source.name, file.file, options, wanted, threads)
+    if where is not None and on_digest is None and not might_match(where, source.partitions):
+        return
+    with opened(source, on_digest) as file:
+        table = _table(source, file, options, wanted, threads, where)
+        if where is None:
+            yield from _in_order(lambda piece: process(piece()), table.pieces, workers)
         else:
-            table = text_table(source, file.file, options, wanted)
-        yield from _in_order(lambda piece: process(piece()), table.pieces, workers)
+            yield from _in_order(lambda piece: process(select(piece(), where)), table.pieces, workers)
+
+
+def _table(
+    source: Source, file: OpenedSource, options: ColumnOptions, wanted: Wanted, threads: int, where: Filter | None
+) -> Table:
+    if file.kind == "parquet":
+        return parquet_table(source.name, file.file, options, wanted, threads, where, source.partitions)
+    if file.kind == "arrow":
+        return arrow_file_table(source.name, file.file, options, wanted, where, source.partitions)
+    if file.kind == "arrow stream":
+        return arrow_stream_table(source.name, file.file, options, wanted, where, source.partitions)
+    return text_table(source, file.file, options, wanted, where)
 
 
 def _in_order(function: Callable[[Given], Result], values: Iterable[Given], workers: int) -> Iterator[Result]:

@@ -15,6 +15,7 @@ from forgetcli.ids import Vocabulary
 from forgetcli.interactions import Duplicates, Heldout, Interactions
 from forgetcli.tables.batches import BadRows, Batch
 from forgetcli.tables.columns import ColumnOptions, Role, Wanted
+from forgetcli.tables.filters import Filter
 from forgetcli.tables.gathering import GrowingArray, TimeColumn, VocabularyBuilder
 from forgetcli.tables.ids import EncodedIds, encode_ids, missing_ids
 from forgetcli.tables.measures import Times, ratings_of, times_of
@@ -26,7 +27,7 @@ from forgetcli.tables.sources import Source, Sources, find_sources
 class ReadResult:
     """Interactions, and what became of the rows they were read from.
 
-    rows:         read, the dropped ones included.
+    rows:         read, the dropped ones included; those that a filter leaves out are not.
     dropped_rows: that could not be used.
     duplicates:   rows merged into another of the same pair.
     has_ratings:  whether there was a rating column; without one every value is 1.
@@ -46,16 +47,18 @@ def read_interactions(
     columns: ColumnOptions | None = None,
     *,
     duplicates: Duplicates | None = None,
+    where: Filter | str | None = None,
     bad_rows: BadRows = "stop",
     threads: int = 0,
     on_encoding: Callable[[], None] | None = None,
 ) -> ReadResult:
-    """The interactions of Parquet files, directories of them, CSV or TSV files (.gz, .zst and .bz2 too), and standard
-    input ("-"), as one table.
+    """The interactions of Parquet and Arrow files, directories of them, CSV or TSV files (.gz, .zst and .bz2 too), and
+    standard input ("-"), as one table.
 
     columns:    where the user, the item and, where there are any, the rating and the time are; see `ColumnOptions`.
     duplicates: as for `Interactions.from_pairs`; None is "last" with ratings and "max" without, where a repeated pair
                 is one interaction. Times are read for "last" only, and a later row wins over one of the same time.
+    where:      the rows to read, such as "rating >= 4 and country = 'DE'"; see `Filter`. The others count nowhere.
     bad_rows:   "stop" at a row without a user, an item or a finite rating (or a time, where there are times), or
                 "drop" and count it.
     threads:    0 is one for each processor.
@@ -69,12 +72,15 @@ def read_interactions(
     """
     files = find_sources(sources)
     wanted = Wanted(("user", "item"), ("rating", "timestamp") if duplicates in (None, "last") else ("rating",))
+    filtered = Filter.of(where)
     gathered = _Gathered()
     for file in files:
         for batch in read_batches(
-            file, columns or ColumnOptions(), wanted, partial(_encode, bad_rows=bad_rows), threads
+            file, columns or ColumnOptions(), wanted, partial(_encode, bad_rows=bad_rows), threads, filtered
         ):
             gathered.add(file.name, batch)
+    if filtered is not None and gathered.rows == 0:
+        raise DataError(f"`{filtered.option}` lets no row of {_named(files)} through")
     if gathered.rows == gathered.dropped:
         dropped = f"; {gathered.dropped} were dropped" if gathered.dropped else ""
         raise DataError(f"no rows to use in {_named(files)}{dropped}")
@@ -112,6 +118,7 @@ def read_heldout(
     items: Vocabulary,
     columns: ColumnOptions | None = None,
     *,
+    where: Filter | str | None = None,
     bad_rows: BadRows = "stop",
     threads: int = 0,
 ) -> Heldout:
@@ -119,7 +126,7 @@ def read_heldout(
 
     Pairs whose user or item the model does not know are left out and counted. Raises as `read_interactions` does.
     """
-    interactions = read_interactions(sources, columns, bad_rows=bad_rows, threads=threads).interactions
+    interactions = read_interactions(sources, columns, where=where, bad_rows=bad_rows, threads=threads).interactions
     view = interactions.by_user
     user_rows = users.find(interactions.users.ids)[view.row_numbers()]
     item_rows = items.find(interactions.items.ids)[view.indices]

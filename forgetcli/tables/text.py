@@ -9,7 +9,8 @@ from functools import partial
 
 from forgetcli.errors import DataError
 from forgetcli.tables.batches import Batch, Table
-from forgetcli.tables.columns import ColumnOptions, Wanted, find_columns
+from forgetcli.tables.columns import ColumnOptions, Wanted, find_columns, find_tested
+from forgetcli.tables.filters import Filter
 from forgetcli.tables.layout import Dialect, count_lines, find_rows, last_row_end, quote_toggles
 from forgetcli.tables.parsing import Block, TextColumns, parse
 from forgetcli.tables.sources import ByteStream, Source
@@ -30,7 +31,9 @@ UTF8_MARK = b"\xef\xbb\xbf"
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 
-def text_table(source: Source, stream: ByteStream, options: ColumnOptions, wanted: Wanted) -> Table:
+def text_table(
+    source: Source, stream: ByteStream, options: ColumnOptions, wanted: Wanted, where: Filter | None = None
+) -> Table:
     """The rows of a text file or stream. Its columns are named by the first row, or by `options.columns`.
 
     Raises DataError for a file without a row, one that is not UTF-8, and as `find_columns` does.
@@ -50,7 +53,7 @@ def text_table(source: Source, stream: ByteStream, options: ColumnOptions, wante
     else:
         first, names = _without_header(source.name, first)
     found = find_columns(source.name, names, options, wanted)
-    columns = TextColumns(source.name, len(names), found)
+    columns = TextColumns(source.name, len(names), found, find_tested(source.name, names, where))
     return Table(source.name, found, _pieces(columns, first, blocks))
 
 

@@ -246,7 +246,7 @@ def test_a_forbidden_file_is_the_file_systems_fault(tmp_path: Path) -> None:
 
 def test_a_directory_without_parquet_says_so(tmp_path: Path) -> None:
     write(tmp_path / "a.csv", HEADER)
-    with pytest.raises(DataError, match="holds no Parquet files"):
+    with pytest.raises(DataError, match="holds no Parquet and no Arrow files"):
         read_interactions(tmp_path)
 
 
@@ -320,7 +320,7 @@ def test_options_that_make_no_sense_are_refused(options: dict[str, Any]) -> None
 
 def test_columns_by_position_are_not_for_parquet(tmp_path: Path) -> None:
     path = write_parquet(tmp_path / "a.parquet", {"user": [1], "item": [1]})
-    with pytest.raises(UsageError, match="is Parquet and names its columns"):
+    with pytest.raises(UsageError, match="has types and names its columns"):
         read_interactions(path, ColumnOptions(columns=("user", "item")))
 
 

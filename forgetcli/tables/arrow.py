@@ -1,0 +1,75 @@
+"""Batches of rows from Arrow's own files (Feather) and streams."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+
+import pyarrow as pa
+
+from forgetcli.tables.batches import Batch, Table
+from forgetcli.tables.columns import ColumnOptions, Wanted
+from forgetcli.tables.filters import Filter
+from forgetcli.tables.partitions import Partitions
+from forgetcli.tables.typed import TypedColumns, cut
+
+
+def arrow_file_table(
+    name: str,
+    file: pa.NativeFile,
+    options: ColumnOptions,
+    wanted: Wanted,
+    where: Filter | None = None,
+    partitions: Partitions | None = None,
+) -> Table:
+    """The rows of an open Arrow file, only the columns asked for being read. Raises as `TypedColumns.find` does."""
+    with _sound():
+        names = pa.ipc.open_file(file).schema.names
+    columns = TypedColumns.find(name, names, options, wanted, where, partitions or {})
+    file.seek(0)
+    reader = pa.ipc.open_file(file, options=_only(columns))
+    batches = (reader.get_batch(number) for number in range(reader.num_record_batches))
+    return Table(name, columns.found, _pieces(columns, batches))
+
+
+def arrow_stream_table(
+    name: str,
+    stream: pa.NativeFile,
+    options: ColumnOptions,
+    wanted: Wanted,
+    where: Filter | None = None,
+    partitions: Partitions | None = None,
+) -> Table:
+    """The same of a stream, of which every column has to be read."""
+    with _sound():
+        reader = pa.ipc.open_stream(stream)
+        names = reader.schema.names
+    columns = TypedColumns.find(name, names, options, wanted, where, partitions or {})
+    return Table(name, columns.found, _pieces(columns, reader))
+
+
+@contextmanager
+def _sound() -> Iterator[None]:
+    """Turns whatever Arrow says of a file that is damaged into the one error for that: sizes beyond all memory too."""
+    try:
+        yield
+    except (UnicodeDecodeError, MemoryError, pa.ArrowException) as error:
+        raise pa.ArrowInvalid(str(error)) from error
+
+
+def _only(columns: TypedColumns) -> pa.ipc.IpcReadOptions:
+    return pa.ipc.IpcReadOptions(included_fields=columns.in_file())
+
+
+def _pieces(columns: TypedColumns, batches: Iterator[pa.RecordBatch]) -> Iterator[Callable[[], Batch]]:
+    with _sound():
+        for first, records in cut(batches):
+            yield partial(_checked, columns, records, first)
+
+
+def _checked(columns: TypedColumns, records: pa.RecordBatch, first: int) -> Batch:
+    """The batch, unless what the file says of it would make Arrow read outside its memory."""
+    for position in columns.in_file():
+        records.column(columns.names[position]).validate(full=True)
+    return columns.batch(records, first)

@@ -1,0 +1,1 @@
+"""What operators rely on: nothing is lost, nothing left behind, nobody let in."""
