@@ -24,7 +24,7 @@ def test_compare_shows_the_retrains_distance_beside_the_models(compared: Path) -
     assert run.err == ""
     assert longest_line(run.out) <= LONGEST_LINE
     for part in (
-        "memory of 48 pairs",
+        "memory of 943 pairs",
         "48 forgotten ",
         "retrain –",
         "original –",
