@@ -38,17 +38,21 @@ class Filtered:
     """The solution.
 
     items:   x, the change of the items' parameters.
-    users:   A⁻¹ C x' with x' the solution for T − 1: the users of the T-th sweep change by its negative.
     norm:    ‖x‖ in the B inner product.
     vectors: how many Krylov vectors it took.
     bracket: how far apart the two values of bᵀ x were at the end, as a fraction.
     """
 
     items: SideFactors
-    users: SideFactors
     norm: float
     vectors: int
     bracket: float
+    _followers: list[SideFactors]
+    _earlier: NDArray[np.float64]
+
+    def users(self) -> SideFactors:
+        """A⁻¹ C x' with x' the solution for T − 1: the users of the T-th sweep change by its negative."""
+        return _combined(self._followers, self._earlier)
 
 
 def filtered_solution(
@@ -96,9 +100,8 @@ def filtered_solution(
     ritz, vectors = _tridiagonal(np.array(diagonal), np.array(off[:-1]))
     weights = vectors @ (absorbed(ritz, sweeps) * vectors[0]) * norm
     earlier = vectors @ (absorbed(ritz, sweeps - 1) * vectors[0]) * norm
-    return Filtered(
-        _combined(basis, weights), _combined(followers, earlier), float(np.linalg.norm(weights)), len(basis), apart
-    )
+    norm = float(np.linalg.norm(weights))
+    return Filtered(_combined(basis, weights), norm, len(basis), apart, followers, earlier)
 
 
 def absorbed(s: NDArray[np.float64], sweeps: int) -> NDArray[np.float64]:
@@ -163,8 +166,8 @@ def _divided(stacked: Array, by: float) -> Array:
 
 
 def _combined(basis: list[SideFactors], weights: NDArray[np.float64]) -> SideFactors:
-    factors, bias = np.zeros_like(basis[0].factors), np.zeros_like(basis[0].bias)
-    for side, weight in zip(basis, weights, strict=True):
+    factors, bias = (part * part.dtype.type(weights[0]) for part in (basis[0].factors, basis[0].bias))
+    for side, weight in zip(basis[1:], weights[1:], strict=True):
         scale = factors.dtype.type(weight)
         factors += side.factors * scale
         bias += side.bias * scale

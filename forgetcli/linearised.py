@@ -235,9 +235,18 @@ def _shared_pencil(
     return (vectors, ones, values) if objective.reg_by_count else (vectors, values, ones)
 
 
+PENCIL_ROWS = 20_000
+"""A preconditioner need not be exact: of a larger side, about so many rows tell enough."""
+
+
 def _weighted_gram(side: SideFactors, weights: NDArray[np.float64], objective: Objective) -> NDArray[np.float64]:
-    """Σ w x xᵀ over the rows, x with a constant 1 behind it in a model with biases; in the model's precision."""
-    x = side.factors
+    """Σ w x xᵀ over the rows, x with a constant 1 behind it in a model with biases; in the model's precision, and of a
+    side of more than PENCIL_ROWS rows from some of them, evenly spaced."""
+    total = weights.sum()
+    every = max(len(side) // PENCIL_ROWS, 1)
+    x, weights = side.factors[::every], weights[::every]
+    if every > 1 and weights.sum() > 0:
+        weights = weights * (total / weights.sum())
     weighted = x * weights.astype(x.dtype)[:, None]
     gram = (x.T @ weighted).astype(np.float64)
     if not objective.biases:

@@ -306,7 +306,7 @@ def _linear(trained: _Trained, after: Objective, sweeps: int, options: Options) 
         return Response(Factors(users, trained.items, after.global_mean), before, "linear", None, 0, 0, 0.0)
     items = plus(trained.items, filtered.items)
     solved = half_sweep(left.by_user, items, after, rows=trained.touched, threads=threads).side
-    users = trained.with_touched(minus(users, filtered.users), stacked(solved, objective) + drift)
+    users = trained.with_touched(minus(users, filtered.users()), stacked(solved, objective) + drift)
     factors = Factors(users, items, after.global_mean)
     if not _finite(factors):
         return None
@@ -336,7 +336,7 @@ def _exact(trained: _Trained, after: Objective, sweeps: int, options: Options) -
         if done == 0:
             wanted = exact_sweeps(size, trained.share, sweeps)
         if done >= wanted:
-            system = _linearised(trained, formed, options)
+            system = _linearised(trained, formed)
             step = _filtered(system, formed.pull, formed.first, sweeps - 1 - done, BRACKET, options)
             size = step.norm / formed.size if step else 0.0
             if done > 0 or exact_sweeps(size, trained.share, sweeps) == 0:
@@ -417,12 +417,8 @@ def _filtered(
     )
 
 
-def _linearised(trained: _Trained, formed: _Formed, options: Options) -> LinearisedSweep:
-    left = trained.left
-    if formed.items is trained.items:
-        return LinearisedSweep(trained.inverse, formed.inverse)
-    user_inverse = _inverse(left.by_user, left.by_item, formed.items, trained.objective, options)
-    return LinearisedSweep(user_inverse, formed.inverse)
+def _linearised(trained: _Trained, formed: _Formed) -> LinearisedSweep:
+    return LinearisedSweep(trained.inverse.on(trained.left.by_user, formed.items), formed.inverse)
 
 
 def _inverse(view: Csr, mirror: Csr, other: SideFactors, objective: Objective, options: Options) -> NormalInverse:

@@ -52,7 +52,7 @@ ALLOWED = {
     "auditing": "common comparison errors interactions membership model records revival scores verdict",
     "verification": "als auditing errors interactions model records verdict",
     "report": "als checkpoint comparison config digests errors ids interactions model printable receipt recommending"
-    " records runs scores tables unlearn verdict verification",
+    " records response runs scores tables unlearn verdict verification",
 }
 """By module or package. `cli`, which may import everything, and the package's entrance, which lists everything, are
 left out."""

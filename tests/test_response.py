@@ -119,7 +119,7 @@ def test_the_step_equals_so_many_linearised_sweeps(name: str, sweeps: int) -> No
     )
     follows = np.linalg.solve(matrices.a, matrices.c @ one_less)
     np.testing.assert_allclose(
-        flat(solution.users, problem.objective), follows, rtol=0, atol=1e-10 * np.abs(expected).max()
+        flat(solution.users(), problem.objective), follows, rtol=0, atol=1e-10 * np.abs(expected).max()
     )
     assert solution.norm == pytest.approx(np.sqrt(expected @ matrices.b @ expected), rel=1e-9)
 

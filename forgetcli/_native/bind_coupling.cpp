@@ -72,7 +72,7 @@ class FilledPairs {
 
   private:
     struct Free {
-        void operator()(char* p) const { ::operator delete(p, std::align_val_t(CACHE_LINE)); }
+        void operator()(char* p) const { return_buffer(p); }
     };
     const CouplingKernels<T>& kernels_;
     PairTable<T> table_{};

@@ -53,7 +53,7 @@ class ScratchPool {
 
   private:
     struct Free {
-        void operator()(T* p) const { ::operator delete(p, std::align_val_t(CACHE_LINE)); }
+        void operator()(T* p) const { return_buffer(p); }
     };
     std::vector<std::unique_ptr<T, Free>> memory_;
     std::int64_t elements_;

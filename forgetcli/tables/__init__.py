@@ -6,7 +6,14 @@ from forgetcli.tables.filters import Filter
 from forgetcli.tables.lists import ItemNames, read_ids, read_item_names, read_records
 from forgetcli.tables.reading import ReadResult, read_heldout, read_interactions
 from forgetcli.tables.sources import Sources
-from forgetcli.tables.writing import RecommendationWriter, TableFormat, table_format
+from forgetcli.tables.writing import (
+    RecommendationWriter,
+    TableFormat,
+    check_output,
+    open_output,
+    output_name,
+    table_format,
+)
 
 __all__ = [
     "BadRows",
@@ -17,6 +24,9 @@ __all__ = [
     "RecommendationWriter",
     "Sources",
     "TableFormat",
+    "check_output",
+    "open_output",
+    "output_name",
     "read_heldout",
     "read_ids",
     "read_interactions",

@@ -58,7 +58,8 @@ def _table(
     source: Source, file: OpenedSource, options: ColumnOptions, wanted: Wanted, threads: int, where: Filter | None
 ) -> Table:
     if file.kind == "parquet":
-        return parquet_table(source.name, file.file, options, wanted, threads, where, source.partitions)
+        remote = source.remote is not None
+        return parquet_table(source.name, file.file, options, wanted, threads, where, source.partitions, remote=remote)
     if file.kind == "arrow":
         return arrow_file_table(source.name, file.file, options, wanted, where, source.partitions)
     if file.kind == "arrow stream":

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Literal, Self, TypeAlias
@@ -14,9 +16,12 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from forgetcli.errors import UsageError
+from forgetcli.files import atomic_write, check_writable
 from forgetcli.ids import Vocabulary, take_ids
+from forgetcli.printable import printable
 from forgetcli.tables.ids import ids_to_arrow
 from forgetcli.tables.lists import ItemNames
+from forgetcli.tables.remote import check_reachable, remote, remote_write
 
 TableFormat: TypeAlias = Literal["csv", "parquet", "jsonl"]
 
@@ -26,12 +31,39 @@ PIECE_ROWS = 1 << 17
 
 def table_format(path: str | Path) -> TableFormat:
     """The format that an output's name asks for; "-", standard output, is CSV. Raises UsageError for another ending."""
-    suffix = Path(path).suffix.lower()
+    place = remote(path)
+    suffix = Path(str(path) if place is None else place.uri.partition("?")[0]).suffix.lower()
     if str(path) == "-" or suffix == ".csv":
         return "csv"
     if suffix in (".parquet", ".jsonl"):
         return "parquet" if suffix == ".parquet" else "jsonl"
-    raise UsageError(f"cannot tell the format of {str(path)!r}", hint="end its name in .csv, .parquet or .jsonl")
+    raise UsageError(
+        f"cannot tell the format of {output_name(path)!r}", hint="end its name in .csv, .parquet or .jsonl"
+    )
+
+
+def check_output(path: str | Path) -> None:
+    """Raises what writing there would raise, as far as that can be seen before; for asking before the work."""
+    place = remote(path)
+    if place is None:
+        check_writable(path)
+    else:
+        check_reachable(place)
+
+
+def output_name(path: str | Path) -> str:
+    """The path to show: of a remote place without the secrets that may stand in its URI."""
+    place = remote(path)
+    return printable(str(path)) if place is None else place.name
+
+
+@contextmanager
+def open_output(path: str | Path) -> Iterator[BinaryIO]:
+    """A binary file to write to, which is at its place when the body ends, all of it or nothing: see
+    `files.atomic_write`, and `remote.remote_write` for s3://, gs:// and hdfs://."""
+    place = remote(path)
+    with atomic_write(path) if place is None else remote_write(place) as file:
+        yield file
 
 
 class RecommendationWriter:
