@@ -2,8 +2,7 @@
 
     import forgetcli as fc
 
-    read = fc.read_interactions("ratings.parquet")
-    model = fc.train(read.interactions, fc.TrainConfig.for_objective("explicit", factors=32))
+    model = fc.train("ratings.parquet", fc.TrainConfig.for_objective("explicit", factors=32))
     result = fc.forget(model, fc.ForgetRequest.of(users=[42]))
     fc.save(result.model, "model.npz")
 
@@ -16,7 +15,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from forgetcli.als import Standing, SweepReport, train
+    from forgetcli.als import Standing, SweepReport
+    from forgetcli.api import (
+        as_interactions,
+        as_request,
+        forget,
+        recommendations,
+        retrain,
+        train,
+        write_recommendations,
+    )
     from forgetcli.auditing import audit
     from forgetcli.checkpoint import ModelInfo, inspect, load, save
     from forgetcli.comparing import compare
@@ -31,7 +39,8 @@ if TYPE_CHECKING:
         NumericalError,
         UsageError,
     )
-    from forgetcli.evaluate import held_out_metrics
+    from forgetcli.evaluate import evaluator, held_out_metrics
+    from forgetcli.files import lock
     from forgetcli.ids import Vocabulary, as_ids
     from forgetcli.interactions import Heldout, Interactions, split_holdout
     from forgetcli.model import Factors, HistoryEntry, Model, SideFactors
@@ -39,20 +48,32 @@ if TYPE_CHECKING:
     from forgetcli.records import ForgetRequest, RequestCounts, Resolution
     from forgetcli.tables import (
         ColumnOptions,
+        Filter,
+        ItemNames,
         ReadResult,
         read_heldout,
+        read_ids,
         read_interactions,
         read_item_names,
         read_records,
     )
-    from forgetcli.unlearn import ForgetResult, forget, retrain
+    from forgetcli.unlearn import ForgetResult
     from forgetcli.verdict import Audit, Finding
     from forgetcli.verification import Verification, verify
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "forgetcli.als": ("Standing", "SweepReport", "train"),
+    "forgetcli.als": ("Standing", "SweepReport"),
+    "forgetcli.api": (
+        "as_interactions",
+        "as_request",
+        "forget",
+        "recommendations",
+        "retrain",
+        "train",
+        "write_recommendations",
+    ),
     "forgetcli.auditing": ("audit",),
     "forgetcli.checkpoint": ("ModelInfo", "inspect", "load", "save"),
     "forgetcli.comparing": ("compare",),
@@ -67,7 +88,8 @@ _HOMES = {
         "NumericalError",
         "UsageError",
     ),
-    "forgetcli.evaluate": ("held_out_metrics",),
+    "forgetcli.evaluate": ("evaluator", "held_out_metrics"),
+    "forgetcli.files": ("lock",),
     "forgetcli.ids": ("Vocabulary", "as_ids"),
     "forgetcli.interactions": ("Heldout", "Interactions", "split_holdout"),
     "forgetcli.model": ("Factors", "HistoryEntry", "Model", "SideFactors"),
@@ -75,13 +97,16 @@ _HOMES = {
     "forgetcli.records": ("ForgetRequest", "RequestCounts", "Resolution"),
     "forgetcli.tables": (
         "ColumnOptions",
+        "Filter",
+        "ItemNames",
         "ReadResult",
         "read_heldout",
+        "read_ids",
         "read_interactions",
         "read_item_names",
         "read_records",
     ),
-    "forgetcli.unlearn": ("ForgetResult", "forget", "retrain"),
+    "forgetcli.unlearn": ("ForgetResult",),
     "forgetcli.verdict": ("Audit", "Finding"),
     "forgetcli.verification": ("Verification", "verify"),
 }
@@ -95,6 +120,7 @@ __all__ = [
     "DataError",
     "Factors",
     "FileSystemError",
+    "Filter",
     "Finding",
     "ForgetError",
     "ForgetRequest",
@@ -102,6 +128,7 @@ __all__ = [
     "Heldout",
     "HistoryEntry",
     "Interactions",
+    "ItemNames",
     "Model",
     "ModelFileError",
     "ModelInfo",
@@ -119,22 +146,29 @@ __all__ = [
     "Vocabulary",
     "__version__",
     "as_ids",
+    "as_interactions",
+    "as_request",
     "audit",
     "compare",
+    "evaluator",
     "forget",
     "held_out_metrics",
     "inspect",
     "load",
+    "lock",
     "read_heldout",
+    "read_ids",
     "read_interactions",
     "read_item_names",
     "read_records",
     "recommend",
+    "recommendations",
     "retrain",
     "save",
     "split_holdout",
     "train",
     "verify",
+    "write_recommendations",
 ]
 
 

@@ -46,6 +46,21 @@ class SideFactors:
         return cls(factors, np.zeros(len(factors), factors.dtype))
 
 
+def plus(side: SideFactors, change: SideFactors) -> SideFactors:
+    """Element by element."""
+    return SideFactors(side.factors + change.factors, side.bias + change.bias)
+
+
+def minus(side: SideFactors, other: SideFactors) -> SideFactors:
+    """Element by element."""
+    return SideFactors(side.factors - other.factors, side.bias - other.bias)
+
+
+def negative(side: SideFactors) -> SideFactors:
+    """Element by element."""
+    return SideFactors(-side.factors, -side.bias)
+
+
 @dataclass(frozen=True)
 class Factors:
     """Everything that training learns. The prediction for user u and item i is

@@ -36,7 +36,8 @@ ALLOWED = {
     "als": "_native config errors interactions model objective seeding",
     "krylov": "model",
     "linearised": "_native als csr model objective",
-    "response": "_native als csr interactions krylov linearised model objective",
+    "drift": "linearised model",
+    "response": "_native als csr drift interactions krylov linearised model objective",
     "unlearn": "als errors interactions model objective records response",
     "recommending": "_native csr errors model",
     "evaluate": "config errors interactions model recommending",
@@ -51,6 +52,7 @@ ALLOWED = {
     "revival": "als common csr ids model objective",
     "auditing": "common comparison errors interactions membership model records revival scores verdict",
     "verification": "als auditing errors interactions model records verdict",
+    "api": "als config ids interactions model recommending records tables unlearn",
     "report": "als checkpoint comparison config digests errors ids interactions model printable receipt recommending"
     " records response runs scores tables unlearn verdict verification",
 }

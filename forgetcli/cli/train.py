@@ -33,8 +33,8 @@ Trains a model on interactions and writes it to a file.
 
 DATA are Parquet or Arrow files, directories of them, CSV or TSV files (also
 .gz, .zst, .bz2), or - for standard input; together they are one table with a
-user and an item a row. With a rating column the model is explicit and predicts
-ratings; without one it is implicit and ranks what was not seen yet. Every
+user and an item a row. With ratings that differ the model is explicit and
+predicts ratings; without, it is implicit and ranks what was not seen yet. Every
 option has a good default. The same data and options give the same bytes,
 whatever the order of the rows and the number of processors.
 """
@@ -88,7 +88,9 @@ def _add_model_options(parser: Parser) -> None:
     explicit, implicit = DEFAULTS["explicit"], DEFAULTS["implicit"]
     group = parser.add_argument_group("the model")
     group.add_argument(
-        "--objective", choices=get_args(Objective), help="(default: explicit with a rating column, else implicit)"
+        "--objective",
+        choices=get_args(Objective),
+        help="(default: explicit where there are ratings that differ, else implicit)",
     )
     group.add_argument("--factors", type=positive_count, metavar="K", help=f"the rank (default: {explicit.factors})")
     group.add_argument(
@@ -155,10 +157,10 @@ def run(arguments: argparse.Namespace) -> None:
         read = _read(arguments, on_encoding=lambda: session.turn_to("encoding"))
         session.turn_to("reading")
         interactions, held_out = _held_out(arguments, read)
-    config = _config(arguments, arguments.objective or ("explicit" if read.has_ratings else "implicit"))
+    config = _config(arguments, arguments.objective or read.suited_objective)
     _require_options_of(config.objective, arguments)
-    if config.objective == "explicit" and _has_one_value(interactions):
-        session.warn("all ratings are equal, so there is nothing to predict; --objective implicit suits such data")
+    if read.has_ratings and read.interactions.suited_objective == "implicit":
+        _tell_of_one_value(session, arguments.objective)
     session.say(summaries.read_summary(read, held_out))
     with session.stage("sweeping", "training"):
         model = als.train(
@@ -181,10 +183,14 @@ def run(arguments: argparse.Namespace) -> None:
     )
 
 
-def _has_one_value(interactions: Interactions) -> bool:
-    """Whether all values are the same: they say who had what, and not how it was liked."""
-    values = interactions.by_user.values
-    return len(values) > 0 and bool(values.min() == values.max())
+def _tell_of_one_value(session: Session, asked: Objective | None) -> None:
+    if asked == "explicit":
+        session.warn("all ratings are equal, so there is nothing to predict; --objective implicit suits such data")
+    elif asked is None:
+        session.warn(
+            "all ratings are equal: they say who had what, and not how it was liked, so the model is implicit; "
+            "--objective explicit insists"
+        )
 
 
 def _config(arguments: argparse.Namespace, objective: Objective) -> TrainConfig:

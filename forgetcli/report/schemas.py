@@ -199,7 +199,11 @@ def _forget() -> Shapes:
     from forgetcli.unlearn import Method
     from forgetcli.verification import Verification
 
-    standing = maybe(derived(Standing), "on what remains; null where nothing was forgotten")
+    meanings = member_descriptions(inspect.getdoc(Standing) or "")
+    standing = maybe(
+        members({name: described(NUMBER, meanings.get(name, "")) for name in ("objective", "relative_gradient")}),
+        "on what remains; null where nothing was forgotten",
+    )
     return [
         {
             "dry_run": FLAG,
@@ -228,6 +232,7 @@ def _retrain() -> Shapes:
 
 def _compare() -> Shapes:
     from forgetcli.comparison import Comparison
+    from forgetcli.runs import Cost
     from forgetcli.verdict import Audit
 
     return [
@@ -237,6 +242,7 @@ def _compare() -> Shapes:
             "original": maybe(TEXT),
             "audit": maybe(_measured(Audit), "null without --records and --original"),
             **derived(Comparison)["properties"],
+            "cost": maybe(derived(Cost), "null without --timings"),
             "figures": described(_map(NUMBER), "those that --fail-above may limit"),
             "limits": described(_map(NUMBER), "those that were given"),
             "exceeded": each(TEXT, "the figures above their limits; exit code 1 where there are any"),

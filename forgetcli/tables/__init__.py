@@ -3,10 +3,12 @@
 from forgetcli.tables.batches import BadRows
 from forgetcli.tables.columns import ColumnOptions
 from forgetcli.tables.filters import Filter
+from forgetcli.tables.frames import ArrowTable, is_frame
 from forgetcli.tables.lists import ItemNames, read_ids, read_item_names, read_records
 from forgetcli.tables.reading import ReadResult, read_heldout, read_interactions
 from forgetcli.tables.sources import Sources
 from forgetcli.tables.writing import (
+    RecommendationRows,
     RecommendationWriter,
     TableFormat,
     check_output,
@@ -16,15 +18,18 @@ from forgetcli.tables.writing import (
 )
 
 __all__ = [
+    "ArrowTable",
     "BadRows",
     "ColumnOptions",
     "Filter",
     "ItemNames",
     "ReadResult",
+    "RecommendationRows",
     "RecommendationWriter",
     "Sources",
     "TableFormat",
     "check_output",
+    "is_frame",
     "open_output",
     "output_name",
     "read_heldout",
