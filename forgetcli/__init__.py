@@ -43,6 +43,15 @@ if TYPE_CHECKING:
     from forgetcli.files import lock
     from forgetcli.ids import Vocabulary, as_ids
     from forgetcli.interactions import Heldout, Interactions, split_holdout
+    from forgetcli.interop import (
+        Exported,
+        ExportOptions,
+        Imported,
+        Stated,
+        export_model,
+        import_model,
+        read_row_ids,
+    )
     from forgetcli.model import Factors, HistoryEntry, Model, SideFactors
     from forgetcli.recommending import Recommendations, recommend
     from forgetcli.records import ForgetRequest, RequestCounts, Resolution
@@ -92,6 +101,15 @@ _HOMES = {
     "forgetcli.files": ("lock",),
     "forgetcli.ids": ("Vocabulary", "as_ids"),
     "forgetcli.interactions": ("Heldout", "Interactions", "split_holdout"),
+    "forgetcli.interop": (
+        "ExportOptions",
+        "Exported",
+        "Imported",
+        "Stated",
+        "export_model",
+        "import_model",
+        "read_row_ids",
+    ),
     "forgetcli.model": ("Factors", "HistoryEntry", "Model", "SideFactors"),
     "forgetcli.recommending": ("Recommendations", "recommend"),
     "forgetcli.records": ("ForgetRequest", "RequestCounts", "Resolution"),
@@ -118,6 +136,8 @@ __all__ = [
     "ColumnOptions",
     "Comparison",
     "DataError",
+    "ExportOptions",
+    "Exported",
     "Factors",
     "FileSystemError",
     "Filter",
@@ -127,6 +147,7 @@ __all__ = [
     "ForgetResult",
     "Heldout",
     "HistoryEntry",
+    "Imported",
     "Interactions",
     "ItemNames",
     "Model",
@@ -139,6 +160,7 @@ __all__ = [
     "Resolution",
     "SideFactors",
     "Standing",
+    "Stated",
     "SweepReport",
     "TrainConfig",
     "UsageError",
@@ -151,8 +173,10 @@ __all__ = [
     "audit",
     "compare",
     "evaluator",
+    "export_model",
     "forget",
     "held_out_metrics",
+    "import_model",
     "inspect",
     "load",
     "lock",
@@ -161,6 +185,7 @@ __all__ = [
     "read_interactions",
     "read_item_names",
     "read_records",
+    "read_row_ids",
     "recommend",
     "recommendations",
     "retrain",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -258,6 +259,14 @@ def train(
     """
     if len(interactions) == 0:
         raise DataError("there are no interactions to train on")
+    if config.solved_last == "users":
+        return train(
+            interactions.transposed(),
+            dataclasses.replace(config, solved_last="items"),
+            evaluate=None if evaluate is None else lambda factors: evaluate(factors.transposed()),
+            threads=threads,
+            on_progress=on_progress,
+        ).transposed()
     objective = Objective.of(config, interactions)
     check_confidences(interactions, config)
     factors, history = descend(

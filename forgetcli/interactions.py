@@ -183,6 +183,12 @@ class Interactions:
     def __len__(self) -> int:
         return self.by_user.nnz
 
+    def transposed(self) -> Interactions:
+        """Items in the place of users, and users in the place of items; nothing is copied."""
+        turned = Interactions(self.items, self.users, self.by_item)
+        vars(turned)["by_item"] = self.by_user
+        return turned
+
     @property
     def suited_objective(self) -> Literal["explicit", "implicit"]:
         """The objective for who does not name one: implicit where all values are the same and above 0, for then they

@@ -23,6 +23,7 @@ ALLOWED = {
     "interactions": "_native csr errors ids",
     "records": "errors ids interactions",
     "files": "errors",
+    "directories": "errors files",
     "stored_zip": "errors",
     "npz": "errors files stored_zip",
     "digests": "errors files",
@@ -38,6 +39,7 @@ ALLOWED = {
     "linearised": "_native als csr model objective",
     "drift": "linearised model",
     "response": "_native als csr drift interactions krylov linearised model objective",
+    "interop": "als config csr directories errors files ids interactions model npz objective tables",
     "unlearn": "als errors interactions model objective records response",
     "recommending": "_native csr errors model",
     "evaluate": "config errors interactions model recommending",
@@ -53,8 +55,8 @@ ALLOWED = {
     "auditing": "common comparison errors interactions membership model records revival scores verdict",
     "verification": "als auditing errors interactions model records verdict",
     "api": "als config ids interactions model recommending records tables unlearn",
-    "report": "als checkpoint comparison config digests errors ids interactions model printable receipt recommending"
-    " records response runs scores tables unlearn verdict verification",
+    "report": "als checkpoint comparison config digests errors ids interactions interop model printable receipt"
+    " recommending records response runs scores tables unlearn verdict verification",
 }
 """By module or package. `cli`, which may import everything, and the package's entrance, which lists everything, are
 left out."""

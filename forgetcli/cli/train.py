@@ -52,7 +52,8 @@ zcat logs/*.csv.gz | forget train - --json > training.json
 
 DEFAULTS = {objective: TrainConfig.for_objective(objective) for objective in ("explicit", "implicit")}
 CONFIG_OPTIONS = (
-    "factors", "sweeps", "reg", "reg_scaling", "biases", "alpha", "unobserved_weight", "seed", "dtype", "tol"
+    "factors", "sweeps", "reg", "reg_scaling", "biases", "global_mean", "alpha", "confidence_base",
+    "unobserved_weight", "seed", "dtype", "tol"
 )  # fmt: skip
 
 
@@ -114,10 +115,21 @@ def _add_model_options(parser: Parser) -> None:
         help="learn a bias for each user and item (default: yes; explicit only)",
     )
     group.add_argument(
+        "--global-mean",
+        action=argparse.BooleanOptionalAction,
+        help="predict around the mean of the ratings (default: yes; explicit only)",
+    )
+    group.add_argument(
         "--alpha",
         type=number,
         metavar="A",
         help=f"confidence is 1 + A times the value (default: {implicit.alpha:g}; implicit only)",
+    )
+    group.add_argument(
+        "--confidence-base",
+        type=number,
+        metavar="C",
+        help=f"instead of that 1 (default: {implicit.confidence_base:g}; implicit only)",
     )
     group.add_argument(
         "--unobserved-weight",
@@ -200,9 +212,10 @@ def _config(arguments: argparse.Namespace, objective: Objective) -> TrainConfig:
 
 def _require_options_of(objective: Objective, arguments: argparse.Namespace) -> None:
     """That no option is given that the objective would ignore."""
-    for name in ("alpha", "unobserved_weight") if objective == "explicit" else ():
+    for name in ("alpha", "confidence_base", "unobserved_weight") if objective == "explicit" else ("global_mean",):
         if getattr(arguments, name) is not None:
-            raise UsageError(f"--{name.replace('_', '-')} belongs to implicit models", hint="add --objective implicit")
+            other = "implicit" if objective == "explicit" else "explicit"
+            raise UsageError(f"--{name.replace('_', '-')} belongs to {other} models", hint=f"add --objective {other}")
 
 
 def _read(arguments: argparse.Namespace, on_encoding: Callable[[], None]) -> ReadResult:

@@ -2,6 +2,7 @@
 
 from forgetcli.tables.batches import BadRows
 from forgetcli.tables.columns import ColumnOptions
+from forgetcli.tables.factors import ListKind, read_factor_table, write_factor_table
 from forgetcli.tables.filters import Filter
 from forgetcli.tables.frames import ArrowTable, is_frame
 from forgetcli.tables.lists import ItemNames, read_ids, read_item_names, read_records
@@ -23,6 +24,7 @@ __all__ = [
     "ColumnOptions",
     "Filter",
     "ItemNames",
+    "ListKind",
     "ReadResult",
     "RecommendationRows",
     "RecommendationWriter",
@@ -32,10 +34,12 @@ __all__ = [
     "is_frame",
     "open_output",
     "output_name",
+    "read_factor_table",
     "read_heldout",
     "read_ids",
     "read_interactions",
     "read_item_names",
     "read_records",
     "table_format",
+    "write_factor_table",
 ]
