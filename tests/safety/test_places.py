@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import shutil
+import signal
 import stat
 import subprocess
 import sys
@@ -169,13 +170,13 @@ def test_an_interrupted_run_can_simply_be_run_again(work: Path) -> None:
     os.mkfifo(work / "pipe")
     # It waits for its list, and there it is interrupted.
     running = subprocess.Popen(
-        command_line("forget", "model.npz", "--records", "pipe"), cwd=work, env=environment(), stderr=subprocess.PIPE
-    )
-    with open(work / "pipe", "wb") as pipe:
-        pipe.write(b"user\n")
-        pipe.flush()
-        running.send_signal(2)
-        assert running.wait() == 130
+        command_line("forget", "model.npz", "--records", "pipe"),
+        cwd=work, env=environment(), stderr=subprocess.DEVNULL,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
+    with open(work / "pipe", "wb"):
+        running.send_signal(signal.SIGINT)
+        assert running.wait(timeout=60) == 130
     assert (work / "model.npz").read_bytes() == before
     forget_well("forget", "model.npz", "--user", "42", cwd=work)
     assert (work / "model.npz").read_bytes() == (work / "reference.npz").read_bytes()
