@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -104,38 +105,58 @@ def gradients(interactions: Interactions, factors: Factors, objective: Objective
     return Gradients(value, 2 * user[0], 2 * item[0])
 
 
+@dataclass(frozen=True)
+class Standing:
+    """Where factors stand on some data.
+
+    objective:         its value.
+    relative_gradient: the gradient's norm over that of the regularisation's part of it. Where the objective is
+                       stationary, the loss pulls exactly as hard as the regularisation, and this is 0. It has no unit
+                       and does not depend on the data's size.
+    item_norm:         the items' norm in that of their normal matrices.
+    """
+
+    objective: float
+    relative_gradient: float
+    item_norm: float
+
+
 def standing(
     interactions: Interactions,
     factors: Factors,
     objective: Objective,
     *,
     value: float | None = None,
+    users: tuple[Array, NDArray[np.float64]] | None = None,
     threads: int = 0,
-) -> tuple[float, float]:
-    """The objective, and the relative gradient: the gradient's norm over that of the regularisation's part of it.
-
-    Where the objective is stationary, the loss pulls exactly as hard as the regularisation: the relative gradient is 0.
-    It has no unit and does not depend on the data's size. Of a side with more than SAMPLED_ROWS rows it is estimated
-    from so many, evenly spaced; of the items, only where the objective is known.
+) -> Standing:
+    """Where these factors stand. What has to be summed over a side of more than SAMPLED_ROWS rows is estimated from so
+    many, evenly spaced; but not the objective.
 
     value: the objective, where it is known.
+    users: half the gradient by all users and their parts of the objective, where they are known.
     """
     slack = pull = 0.0
-    for side, (view, own, other) in zip(("user", "item"), _both_sides(interactions, factors), strict=True):
-        rows = _evenly_spaced(len(own)) if side == "user" or value is not None else None
+    for view, own, other in _both_sides(interactions, factors):
+        rows = None if own is factors.user and (users or value is None) else _evenly_spaced(len(own))
         some = own if rows is None else SideFactors(own.factors[rows], own.bias[rows])
-        gradient, losses = _half_gradients(view, some, other, objective, rows, threads)
+        if own is factors.user and users:
+            gradient, losses = users
+        else:
+            gradient, losses, squares = _half_gradients(view, some, other, objective, rows, threads)
+        if value is None:
+            value = float(losses.sum()) + regularisation(other, view.column_counts(threads), objective)
         counts = view.row_counts() if rows is None else view.row_counts()[rows]
         weight = len(own) / len(some)
         slack += weight * float(np.einsum("nk,nk->", gradient, gradient, dtype=np.float64))
         pull += weight * float(np.square(objective.row_scales(counts)) @ _row_squares(some))
-    if value is None:
-        value = float(losses.sum()) + regularisation(factors.user, interactions.by_user.row_counts(), objective)
-    return value, float(np.sqrt(slack / pull)) if pull > 0 else float(slack > 0)
+    assert value is not None
+    relative = float(np.sqrt(slack / pull)) if pull > 0 else float(slack > 0)
+    return Standing(value, relative, float(np.sqrt(max(weight * squares.sum(), 0.0))))
 
 
-SAMPLED_ROWS = 20_000
-"""Enough rows for a sum of squares to be known to some per cent, as a figure that is reported asks for."""
+SAMPLED_ROWS = 8_000
+"""Enough rows for a sum of squares to be known to several per cent, as a figure that is reported asks for."""
 
 
 def _evenly_spaced(n: int) -> NDArray[np.int64] | None:
@@ -157,8 +178,9 @@ def _half_gradients(
     objective: Objective,
     rows: NDArray[np.int64] | None,
     threads: int,
-) -> tuple[Array, NDArray[np.float64]]:
-    """Half the gradient by the given rows, whose parameters are `own`, and their parts of the objective."""
+) -> tuple[Array, NDArray[np.float64], NDArray[np.float64]]:
+    """Half the gradient by the given rows, whose parameters are `own`; their parts of the objective; and their
+    parameters' squares in the norm of their normal matrices."""
     return _native.row_gradients(
         **row_arguments(view, other, objective, threads),
         factors=own.factors,
@@ -237,6 +259,14 @@ def train(
     """
     if len(interactions) == 0:
         raise DataError("there are no interactions to train on")
+    if config.solved_last == "users":
+        return train(
+            interactions.transposed(),
+            dataclasses.replace(config, solved_last="items"),
+            evaluate=None if evaluate is None else lambda factors: evaluate(factors.transposed()),
+            threads=threads,
+            on_progress=on_progress,
+        ).transposed()
     objective = Objective.of(config, interactions)
     check_confidences(interactions, config)
     factors, history = descend(

@@ -185,7 +185,9 @@ def _standings(lineup: _Lineup, data: Interactions, threads: int) -> tuple[Readi
     """The objective and the relative gradient."""
     objective = Objective.of(lineup.models[0].config, data)
     found = [als.standing(data, factors, objective, threads=threads) for factors in lineup.factors]
-    return lineup.reading([value for value, _ in found]), lineup.reading([gradient for _, gradient in found])
+    return lineup.reading([each.objective for each in found]), lineup.reading(
+        [each.relative_gradient for each in found]
+    )
 
 
 def _groups(ground: CommonGround, forgotten: Pairs | None) -> dict[str, _Rows]:

@@ -59,6 +59,14 @@ class Csr:
         """(n_columns,) the number of entries of each column."""
         return _native.csr_column_counts(self.indices, self.n_columns, threads)
 
+    def row_sums(self) -> NDArray[np.float64]:
+        """(n_rows,) the sum of each row's values."""
+        begins, filled = self.indptr[:-1], self.row_counts() > 0
+        sums = np.zeros(self.n_rows)
+        if filled.any():
+            sums[filled] = np.add.reduceat(self.values, begins[filled], dtype=np.float64)
+        return sums
+
     def row_numbers(self) -> NDArray[np.int32]:
         """(nnz,) the row of each entry."""
         return np.repeat(np.arange(self.n_rows, dtype=np.int32), self.row_counts())

@@ -30,6 +30,8 @@ _LOCK_PAUSES = (0.005, 0.01, 0.02, 0.05)
 """Seconds between tries for a lock, the last one repeated: short enough that 20 waiting processes lose no time that
 a person would notice, long enough that waiting costs no processor."""
 
+_REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+
 _ACL = "system.posix_acl_access"
 
 _REASONS: dict[int, tuple[str, str | None]] = {
@@ -56,6 +58,12 @@ def file_system_errors(path: StrPath, doing: str) -> Iterator[None]:
         yield
     except OSError as error:
         number = error.errno or 0
+        if number == errno.ENOENT and _REMOTE.match(os.fspath(path)):
+            without_secrets = re.sub("//[^/@]*@", "//", os.fspath(path).partition("?")[0])
+            raise FileSystemError(
+                f"cannot {doing} {without_secrets}: it has to be a local file",
+                hint="only tables can be remote; copy models here and back, as by aws s3 cp or hdfs dfs -get",
+            ) from error
         reason, hint = _REASONS.get(number, (os.strerror(number).lower() if number else str(error), None))
         directory = os.path.dirname(os.path.realpath(path))
         if number == errno.ENOENT and not os.path.isdir(directory):

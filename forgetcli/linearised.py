@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +12,6 @@ from numpy.typing import NDArray
 from forgetcli import _native
 from forgetcli.als import row_arguments
 from forgetcli.csr import Csr
-from forgetcli.interactions import Interactions
 from forgetcli.model import Array, SideFactors
 from forgetcli.objective import Objective
 
@@ -18,8 +19,30 @@ CG_TOLERANCE = 0.02
 """Residual of the conjugate gradients in the preconditioner's norm, relative to the first one's. What S is off by goes
 with the square of it: far below what the Lanczos process is stopped at."""
 
-CG_ITERATIONS = 12
-"""At most: the shared preconditioner needs two or three for most rows."""
+ITEM_TOLERANCE = 0.005
+"""The same, of B⁻¹ CᵀA⁻¹C q, of which q − B⁻¹ S q may be the small difference that is looked for: a fourth."""
+
+NEWTON_TOLERANCE = 1e-3
+"""The same, where the solution itself is used: what the float32 of a model and a retrain's seed leave is more."""
+
+CG_ITERATIONS = 20
+"""At most: the shared preconditioner needs two to five for most rows."""
+
+
+@dataclass(frozen=True)
+class Newton:
+    """The derivatives of half the objective at some rows' parameters, the other side held.
+
+    gradient: (n, k) or (n, k + 1).
+    step:     the inverses of the normal matrices times it: the rows' solution is `step` below them.
+    losses:   (n,) float64, the rows' parts of the objective.
+    squares:  (n,) float64, the parameters' squares in the norm of the normal matrices.
+    """
+
+    gradient: Array
+    step: SideFactors
+    losses: NDArray[np.float64]
+    squares: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -31,7 +54,7 @@ class NormalInverse:
 
     vectors:       (d, d), the eigenvectors, each a column.
     slope, offset: (d,) of the diagonals in n_a.
-    tolerance:     see CG_TOLERANCE.
+    tolerance:     an upper bound for those above.
     """
 
     view: Csr
@@ -41,23 +64,22 @@ class NormalInverse:
     slope: Array
     offset: Array
     tolerance: float
-    iterations: int
     threads: int
 
     @classmethod
     def of(
         cls,
         view: Csr,
+        mirror: Csr,
         other: SideFactors,
         objective: Objective,
         *,
-        tolerance: float = CG_TOLERANCE,
-        iterations: int = CG_ITERATIONS,
+        tolerance: float = 1.0,
         threads: int = 0,
     ) -> NormalInverse:
-        """view: by the side that is inverted; its columns are the rows of `other`."""
-        vectors, slope, offset = _shared_pencil(view, other, objective)
+        """view, mirror: the interactions by the side that is inverted, and by the other one."""
         dtype = other.factors.dtype
+        vectors, slope, offset = _shared_pencil(mirror, other, objective, threads)
         return cls(
             view,
             other,
@@ -66,28 +88,67 @@ class NormalInverse:
             slope.astype(dtype),
             offset.astype(dtype),
             tolerance,
-            iterations,
             threads,
         )
 
-    def solve(self, rhs: Array) -> SideFactors:
-        """Each row's inverse times its stacked right-hand side (n, k) or (n, k + 1)."""
+    def on(self, view: Csr, other: SideFactors) -> NormalInverse:
+        """The same for other interactions that the preconditioner still fits."""
+        return dataclasses.replace(self, view=view, other=other)
+
+    def newton(
+        self, own: SideFactors, *, rows: NDArray[np.int64] | None = None, tolerance: float = NEWTON_TOLERANCE
+    ) -> Newton:
+        """At the rows' parameters `own`; rows: None is all of them."""
+        gradient, losses, squares, *step = _native.newton_rows(
+            **row_arguments(self.view, self.other, self.objective, self.threads),
+            factors=own.factors,
+            bias=own.bias,
+            **self._iteration(tolerance),
+            rows=rows,
+            threads=self.threads,
+        )
+        return Newton(gradient, SideFactors(*step), losses, squares)
+
+    def solve(
+        self, rhs: Array, *, rows: NDArray[np.int64] | None = None, tolerance: float = NEWTON_TOLERANCE
+    ) -> SideFactors:
+        """The rows' inverses times their stacked right-hand sides (n, k) or (n, k + 1); rows: None is all of them."""
         arguments = row_arguments(self.view, self.other, self.objective, self.threads)
         for name in ("other_bias", "target"):
             del arguments[name]
         return SideFactors(
-            *_native.solve_normal(
-                **arguments,
-                rhs=rhs,
-                vectors=self.vectors,
-                slope=self.slope,
-                offset=self.offset,
-                tolerance=self.tolerance,
-                max_iterations=self.iterations,
-                half=True,
-                threads=self.threads,
-            )
+            *_native.solve_normal(**arguments, rhs=rhs, **self._iteration(tolerance), rows=rows, threads=self.threads)
         )
+
+    def coupled(
+        self, own: SideFactors, direction: SideFactors, *, tolerance: float = CG_TOLERANCE
+    ) -> tuple[Array, SideFactors]:
+        """How the half gradient at `own` changes, to first order, as `other` moves along a direction: for an entry's
+        features φ of the other side and ψ of the own one, weight w and half gradient e of the prediction,
+        Σ w (ψ·δ) φ + e δ; and the rows' inverses times that. In float32 models the direction goes through memory in
+        16 bits."""
+        objective = self.objective
+        product, *solution = _native.solve_coupled(
+            **row_arguments(self.view, self.other, objective, self.threads),
+            factors=own.factors,
+            bias=own.bias,
+            direction=direction.factors,
+            direction_bias=direction.bias if objective.biases else None,
+            direction_gram=_direction_gram(self.other, direction, objective, self.threads),
+            **self._iteration(tolerance),
+            half=True,
+            threads=self.threads,
+        )
+        return product, SideFactors(*solution)
+
+    def _iteration(self, tolerance: float) -> dict[str, Any]:
+        return {
+            "vectors": self.vectors,
+            "slope": self.slope,
+            "offset": self.offset,
+            "tolerance": min(tolerance, self.tolerance),
+            "max_iterations": CG_ITERATIONS,
+        }
 
 
 @dataclass(frozen=True)
@@ -95,48 +156,19 @@ class LinearisedSweep:
     """The second derivatives of half the objective at `users` and `items`, with the users to be eliminated: A and B
     are block diagonal, the rows' normal matrices, and C = ∂²/∂users ∂items.
 
-    user_inverse: A⁻¹; item_inverse: B⁻¹.
+    user_inverse: A⁻¹, which knows the items; item_inverse: B⁻¹, which knows the users.
     """
 
-    interactions: Interactions
-    users: SideFactors
-    items: SideFactors
-    objective: Objective
     user_inverse: NormalInverse
     item_inverse: NormalInverse
-    threads: int = 0
 
-    def schur(self, direction: SideFactors, b_direction: Array) -> tuple[Array, SideFactors]:
-        """S q = B q − Cᵀ A⁻¹ C q, given q and B q; and A⁻¹ C q."""
-        by_user, by_item = self.interactions.by_user, self.interactions.by_item
-        push = couple(by_user, self.users, self.items, direction, self.objective, self.threads)
-        follower = self.user_inverse.solve(push)
-        return b_direction - couple(by_item, self.items, self.users, follower, self.objective, self.threads), follower
+    def follow(self, direction: SideFactors) -> tuple[Array, SideFactors]:
+        """C q and A⁻¹ C q."""
+        return self.user_inverse.coupled(self.item_inverse.other, direction)
 
-    def solve(self, rhs: Array) -> SideFactors:
-        """B⁻¹ times a stacked right-hand side."""
-        return self.item_inverse.solve(rhs)
-
-
-def couple(
-    view: Csr, own: SideFactors, other: SideFactors, direction: SideFactors, objective: Objective, threads: int
-) -> Array:
-    """(n, k) or (n, k + 1): how the half gradient by `own` changes, to first order, as `other` moves along a
-    direction: for an entry's features φ of the other side and ψ of the own one, weight w and half gradient e of the
-    prediction, Σ w (ψ·δ) φ + e δ. In float32 models the direction goes through memory in 16 bits."""
-    arguments = row_arguments(view, other, objective, threads)
-    for name in ("gram", "reg", "reg_by_count"):
-        del arguments[name]
-    return _native.couple_rows(
-        **arguments,
-        direction_gram=_direction_gram(other, direction, objective, threads),
-        factors=own.factors,
-        bias=own.bias,
-        direction=direction.factors,
-        direction_bias=direction.bias if objective.biases else None,
-        half=True,
-        threads=threads,
-    )
+    def back(self, follower: SideFactors) -> tuple[Array, SideFactors]:
+        """Cᵀ p and B⁻¹ Cᵀ p."""
+        return self.item_inverse.coupled(self.user_inverse.other, follower, tolerance=ITEM_TOLERANCE)
 
 
 def stacked(side: SideFactors, objective: Objective) -> Array:
@@ -161,18 +193,21 @@ def _direction_gram(other: SideFactors, direction: SideFactors, objective: Objec
 
 
 def _shared_pencil(
-    view: Csr, other: SideFactors, objective: Objective
+    mirror: Csr, other: SideFactors, objective: Objective, threads: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """E, slope and offset: the mean matrix of a row of n entries is E⁻ᵀ (n · slope + offset) E⁻¹."""
-    x = np.concatenate([other.factors, np.ones((len(other), 1))], axis=1) if objective.biases else other.factors
+    """E, slope and offset: the mean matrix of a row of n entries is E⁻ᵀ (n · slope + offset) E⁻¹.
+
+    mirror: the interactions by the rows of `other`.
+    """
     slope, offset = objective.confidence
-    weights = (offset - objective.background) * view.column_counts().astype(np.float64)
+    weights = (offset - objective.background) * mirror.row_counts().astype(np.float64)
     if slope:
-        weights += slope * np.bincount(view.indices, weights=view.values, minlength=view.n_columns)
-    x = x.astype(np.float64)
-    mean = (x * weights[:, None]).T @ x / max(view.nnz, 1)
-    dense, ridge = objective.background * (x.T @ x), objective.reg * np.eye(x.shape[1])
-    ones = np.ones(len(mean))
+        weights += slope * mirror.row_sums()
+    mean = _weighted_gram(other, weights / max(mirror.nnz, 1), objective)
+    d = len(mean)
+    dense, ridge, ones = np.zeros((d, d)), objective.reg * np.eye(d), np.ones(d)
+    if objective.background:
+        dense += objective.background * _native.gram(other.factors, threads=threads)
     if objective.reg_by_count:  # n (M + λ I) + G
         base, moving = mean + ridge, dense
     else:  # n M + (G + λ I)
@@ -181,9 +216,29 @@ def _shared_pencil(
         values, vectors = _pencil(moving, base)
     except np.linalg.LinAlgError:  # confidences below the unobserved pairs' weight: the diagonal has to do
         diagonal = np.maximum(np.diag(mean) + np.diag(dense), 0) + objective.reg
-        return np.eye(len(mean)), diagonal, 0 * ones + objective.reg
+        return np.eye(d), diagonal, 0 * ones + objective.reg
     values = np.maximum(values, 0)
     return (vectors, ones, values) if objective.reg_by_count else (vectors, values, ones)
+
+
+PENCIL_ROWS = 20_000
+"""A preconditioner need not be exact: of a larger side, about so many rows tell enough."""
+
+
+def _weighted_gram(side: SideFactors, weights: NDArray[np.float64], objective: Objective) -> NDArray[np.float64]:
+    """Σ w x xᵀ over the rows, x with a constant 1 behind it in a model with biases; in the model's precision, and of a
+    side of more than PENCIL_ROWS rows from some of them, evenly spaced."""
+    total = weights.sum()
+    every = max(len(side) // PENCIL_ROWS, 1)
+    x, weights = side.factors[::every], weights[::every]
+    if every > 1 and weights.sum() > 0:
+        weights = weights * (total / weights.sum())
+    weighted = x * weights.astype(x.dtype)[:, None]
+    gram = (x.T @ weighted).astype(np.float64)
+    if not objective.biases:
+        return gram
+    edge = weighted.sum(axis=0, dtype=np.float64)
+    return np.block([[gram, edge[:, None]], [edge, np.full((1, 1), weights.sum())]])
 
 
 def _pencil(a: NDArray[np.float64], b: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

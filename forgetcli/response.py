@@ -17,18 +17,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from forgetcli import _native
-from forgetcli.als import half_sweep, regularisation, row_arguments, sweep
+from forgetcli.als import Standing, half_sweep, regularisation, row_arguments, standing, sweep
 from forgetcli.csr import Csr
+from forgetcli.drift import drift_change
 from forgetcli.interactions import Interactions, Remaining, Removal
 from forgetcli.krylov import BRACKET, MAX_VECTORS, Filtered, filtered_solution, inner
-from forgetcli.linearised import CG_TOLERANCE, LinearisedSweep, NormalInverse, stacked, unstacked
-from forgetcli.model import Array, Factors, SideFactors
+from forgetcli.linearised import (
+    LinearisedSweep,
+    NormalInverse,
+    stacked,
+    unstacked,
+)
+from forgetcli.model import Array, Factors, SideFactors, minus, negative, plus
 from forgetcli.objective import Objective
 
 STEP_COST = 4.5
@@ -44,6 +50,13 @@ SHARES, SIZES = (0.03, 0.20), (0.07, 0.25)
 relative to ‖V‖_B, is larger than these sizes. First order is off by about the step's size of itself, and the memory by
 its square."""
 
+DRIFT = 0.02
+"""Where the drift changes the forgotten records' loss by more than this fraction of what solving their users anew
+does, it is taken as it would be without the records. The memory is off by up to a tenth of that."""
+
+DRIFT_STEP = "drift without the records"
+"""What progress calls that."""
+
 LONG_TRAINING = 30
 """From so many sweeps on, the slowest directions take up so much of a change that first order needs help sooner."""
 
@@ -51,7 +64,7 @@ SMALL_SHARE, SMALL_STEP = 1e-3, 2e-3
 """A request of at most this share of the records whose first sweep moves the items by at most this, relative to
 themselves in the B norm, is followed linearly to the end: what is left out is the square of it."""
 
-SMALL_BRACKET = 0.02
+SMALL_BRACKET = 0.05
 """The bracket for those: few records tell little, and retrains differ by more than a tenth on one user's."""
 
 WORSE = 1e-3
@@ -60,6 +73,12 @@ WORSE = 1e-3
 FALLBACK_SWEEPS = 5
 """Warm sweeps that are done instead."""
 
+DRIFT_TOLERANCE = 3e-3
+"""Of the users' drift, relative, which is small itself."""
+
+MOVE_TOLERANCE = 1e-4
+"""Of the touched users' solutions, relative: all that follows is a response to them."""
+
 Path = Literal["linear", "exact", "fallback"]
 
 
@@ -67,6 +86,7 @@ Path = Literal["linear", "exact", "fallback"]
 class Response:
     """The unlearned factors, and how they were reached.
 
+    before:    where the given factors stand on the remaining data.
     path:      "exact" ends with an exact sweep; "linear" does without, for a small request; "fallback": the step was
                not finite or raised the objective, and warm sweeps were done instead.
     objective: on the remaining data, at the end; None where no sweep gave it for nothing.
@@ -76,6 +96,7 @@ class Response:
     """
 
     factors: Factors
+    before: Standing
     path: Path
     objective: float | None
     sweeps: int
@@ -86,13 +107,11 @@ class Response:
 @dataclass(frozen=True)
 class Options:
     """max_vectors, bracket: when to stop; see `krylov`. None: BRACKET, or SMALL_BRACKET for a small request.
-    cg_tolerance:         see `linearised`.
     on_step:              called with a word or two on what comes next.
     """
 
     max_vectors: int = MAX_VECTORS
     bracket: float | None = None
-    cg_tolerance: float = CG_TOLERANCE
     threads: int = 0
     on_step: Callable[[str], None] | None = None
 
@@ -124,7 +143,7 @@ def respond(
     Raises NumericalError when a row's system cannot be solved.
     """
     options = options or Options()
-    trained = _Trained.of(data, removal, remaining, factors, before, options.threads)
+    trained = _Trained.of(data, removal, remaining, factors, before, options)
     if trained.share <= SMALL_SHARE and len(trained.heavy) == 0:
         response = _linear(trained, after, sweeps, options)
         if response is not None:
@@ -134,23 +153,35 @@ def respond(
 
 @dataclass(frozen=True)
 class _Trained:
-    """The trained model on the remaining data's rows, and its users' drift.
+    """The trained model on the remaining data's rows.
 
-    left:          the remaining data.
-    touched:       its users that lost records, row numbers.
-    touched_drift: (touched, d) U − users(V) on the data before, of those.
-    heavy:         its items that lost more than HEAVY_LOSS of their records.
-    share:         the records that go, of all.
+    data, left:   the data before, and the remaining data.
+    users, items: of the remaining data; item_rows: where those are in `data`.
+    known_users,
+    known_items:  all of the model's; `vanished`: the items without a record left.
+    rows:         the users that lost records but not all, row numbers in `data`; `touched`: in `left`.
+    lost:         the records that they lost, by `rows`.
+    losers:       the items that lost records but not all, row numbers in `left`; `heavy`: more than HEAVY_LOSS of them.
+    share:        the records that go, of all.
+    inverse:      A⁻¹ of the remaining data.
     """
 
+    data: Interactions
     left: Interactions
     users: SideFactors
     items: SideFactors
+    item_rows: NDArray[np.int64]
+    known_users: SideFactors
+    known_items: SideFactors
+    vanished: SideFactors
     objective: Objective
+    rows: NDArray[np.int64]
     touched: NDArray[np.int64]
-    touched_drift: Array
+    lost: Csr
+    losers: NDArray[np.int64]
     heavy: NDArray[np.int64]
     share: float
+    inverse: NormalInverse
     threads: int
 
     @classmethod
@@ -161,33 +192,67 @@ class _Trained:
         remaining: Remaining,
         factors: Factors,
         objective: Objective,
-        threads: int,
+        options: Options,
     ) -> _Trained:
-        rows = np.unique(data.by_user.rows_of(removal.entries))
+        left, entries = remaining.interactions, removal.entries
+        rows, counts = np.unique(data.by_user.rows_of(entries), return_counts=True)
         at = np.searchsorted(remaining.user_rows, rows)
         kept = remaining.user_rows[np.minimum(at, len(remaining.user_rows) - 1)] == rows
-        rows, touched = rows[kept], at[kept]
-        solved = half_sweep(data.by_user, factors.item, objective, rows=rows, threads=threads).side
-        users = _take(factors.user, remaining.user_rows)
-        drift = stacked(_take(users, touched), objective) - stacked(solved, objective)
-        lost = np.bincount(data.by_user.indices[removal.entries], minlength=data.n_items)[remaining.item_rows]
-        heavy = np.flatnonzero(lost > HEAVY_LOSS * (lost + remaining.interactions.item_counts))
-        items = _take(factors.item, remaining.item_rows)
-        share = len(removal.entries) / len(data)
-        return cls(remaining.interactions, users, items, objective, touched, drift, heavy, share, threads)
+        theirs = entries[np.repeat(kept, counts)]
+        begins = np.concatenate([[0], np.cumsum(counts[kept])])
+        columns = data.by_user.indices
+        lost = Csr(begins, columns[theirs], data.by_user.values[theirs], data.n_items)
+        losses = np.bincount(columns[entries], minlength=data.n_items)[remaining.item_rows]
+        items = take(factors.item, remaining.item_rows)
+        vanished = np.ones(data.n_items, np.bool_)
+        vanished[remaining.item_rows] = False
+        return cls(
+            data=data,
+            left=left,
+            users=take(factors.user, remaining.user_rows),
+            items=items,
+            item_rows=remaining.item_rows,
+            known_users=factors.user,
+            known_items=factors.item,
+            vanished=take(factors.item, np.flatnonzero(vanished)),
+            objective=objective,
+            rows=rows[kept],
+            touched=at[kept],
+            lost=lost,
+            losers=np.flatnonzero(losses),
+            heavy=np.flatnonzero(losses > HEAVY_LOSS * (losses + left.item_counts)),
+            share=len(entries) / len(data),
+            inverse=_inverse(left.by_user, left.by_item, items, objective, options),
+            threads=options.threads,
+        )
 
-    def touched_users(self) -> SideFactors:
-        """users'(V) + c: the trained users, but for the touched ones."""
-        solved = half_sweep(self.left.by_user, self.items, self.objective, rows=self.touched, threads=self.threads)
-        return self.with_touched(self.users, solved.side)
+    def moves(self, drift: Array) -> tuple[Array, Array]:
+        """(touched, d), twice: users'(V) − users(V), how far the touched users' solutions move as the records go; and
+        the records' pull h on them, which moves them.
 
-    def with_touched(self, users: SideFactors, solved: SideFactors) -> SideFactors:
-        """`users`, the touched ones replaced by their solution plus their drift."""
-        moved = stacked(solved, self.objective) + self.touched_drift
+        drift: (touched, d) U − users'(V).
+
+        With A the normal matrices before and h the records' half gradient at users'(V), users(V) is A⁻¹ h below it.
+        """
+        objective = self.objective
+        own = unstacked(stacked(take(self.users, self.touched), objective) - drift, self.users.factors.shape[1])
+        arguments = row_arguments(self.lost, self.known_items, objective, self.threads)
+        if arguments["gram"] is not None:  # their users no longer pass over the vanished items
+            arguments["gram"] = row_arguments(self.lost, self.vanished, objective, self.threads)["gram"]
+        if not objective.reg_by_count:
+            arguments["reg"] = 0.0
+        pull, *_ = _native.row_gradients(
+            **arguments, factors=own.factors, bias=own.bias, rows=None, threads=self.threads
+        )
+        inverse = self.inverse.on(self.data.by_user, self.known_items)
+        return stacked(inverse.solve(pull, rows=self.rows, tolerance=MOVE_TOLERANCE), objective), pull
+
+    def with_touched(self, users: SideFactors, by: Array) -> SideFactors:
+        """`users`, the touched ones replaced."""
         factors, bias = users.factors.copy(), users.bias.copy()
-        factors[self.touched] = moved[:, : factors.shape[1]]
+        factors[self.touched] = by[:, : factors.shape[1]]
         if self.objective.biases:
-            bias[self.touched] = moved[:, -1]
+            bias[self.touched] = by[:, -1]
         return SideFactors(factors, bias)
 
 
@@ -196,75 +261,144 @@ class _Formed:
     """One sweep of the map at given items.
 
     users:     users'(items) + c.
-    solved:    items'(users).
-    objective: there, on the remaining data.
+    pull:      b, half of −∇_items f on the remaining data: (n_items, d).
+    first:     B⁻¹ b, which is items'(users) − items.
+    objective: at items'(users), on the remaining data.
     size:      ‖items‖_B.
+    inverse:   B⁻¹.
     """
 
     items: SideFactors
     users: SideFactors
-    solved: SideFactors
+    pull: Array
+    first: SideFactors
     objective: float
     size: float
+    inverse: NormalInverse
+
+    @classmethod
+    def of(cls, trained: _Trained, items: SideFactors, users: SideFactors, options: Options) -> _Formed:
+        left, objective = trained.left, trained.objective
+        inverse = _inverse(left.by_item, left.by_user, users, objective, options)
+        newton = inverse.newton(items)
+        pull, first = -newton.gradient, negative(newton.step)
+        value = float(newton.losses.sum()) + regularisation(users, left.by_user.row_counts(), objective)
+        value -= inner(first, pull)  # f is quadratic in the items
+        return cls(items, users, pull, first, value, float(np.sqrt(max(newton.squares.sum(), 0.0))), inverse)
+
+    @property
+    def swept(self) -> SideFactors:
+        """items'(users)."""
+        return plus(self.items, self.first)
 
 
 def _linear(trained: _Trained, after: Objective, sweeps: int, options: Options) -> Response | None:
     """All T sweeps to first order; of the users only the touched ones are solved. None where the request turns out
     too large for that."""
-    left, threads = trained.left, trained.threads
+    left, objective, threads = trained.left, trained.objective, trained.threads
+    options.say("where the model stands")
+    before = standing(left, _factors(trained), objective, threads=threads)
     options.say("touched users")
-    users = trained.touched_users()
-    formed = _form_items(trained, trained.items, users)
-    pull, first = _pull(trained, formed), _minus(formed.solved, formed.items)
-    if np.sqrt(max(inner(first, pull), 0.0)) > SMALL_STEP * formed.size:
+    own = take(trained.users, trained.touched)
+    newton = trained.inverse.newton(own, rows=trained.touched, tolerance=MOVE_TOLERANCE)
+    moves, _ = trained.moves(stacked(newton.step, objective))
+    drift = stacked(newton.step, objective) + moves
+    users = trained.with_touched(trained.users, stacked(own, objective) + moves)
+    # Only these items have lost anything, or have a user who moved: the others' pull is what it was, none.
+    near = np.union1d(trained.losers, left.by_user.indices[left.by_user.entries_of_rows(trained.touched)])
+    item_inverse = _inverse(left.by_item, left.by_user, users, objective, options)
+    newton = item_inverse.newton(take(trained.items, near), rows=near)
+    pull = np.zeros((left.n_items, newton.gradient.shape[1]), newton.gradient.dtype)
+    step = np.zeros_like(pull)
+    pull[near], step[near] = -newton.gradient, -stacked(newton.step, objective)
+    first = unstacked(step, trained.items.factors.shape[1])
+    if np.sqrt(max(inner(first, pull), 0.0)) > SMALL_STEP * before.item_norm:
         return None
-    system = _linearised(trained, formed, options)
-    step = _filtered(system, pull, first, sweeps, SMALL_BRACKET, options)
-    if step is None:
-        return Response(Factors(users, trained.items, after.global_mean), "linear", None, 0, 0, 0.0)
-    items = _plus(trained.items, step.items)
+    system = LinearisedSweep(trained.inverse, item_inverse)
+    filtered = _filtered(system, pull, first, sweeps, SMALL_BRACKET, options)
+    if filtered is None:
+        return Response(Factors(users, trained.items, after.global_mean), before, "linear", None, 0, 0, 0.0)
+    items = plus(trained.items, filtered.items)
     solved = half_sweep(left.by_user, items, after, rows=trained.touched, threads=threads).side
-    users = trained.with_touched(_minus(users, step.users), solved)
+    users = trained.with_touched(minus(users, filtered.users()), stacked(solved, objective) + drift)
     factors = Factors(users, items, after.global_mean)
     if not _finite(factors):
         return None
-    return Response(factors, "linear", None, 0, step.vectors, step.norm / formed.size)
+    return Response(factors, before, "linear", None, 0, filtered.vectors, filtered.norm / before.item_norm)
 
 
 def _exact(trained: _Trained, after: Objective, sweeps: int, options: Options) -> Response:
     """T − 1 sweeps, some exactly and the others to first order, and the T-th exactly."""
+    left, objective, touched = trained.left, trained.objective, trained.touched
     options.say("all users")
-    left, objective, threads = trained.left, trained.objective, trained.threads
-    solved = half_sweep(left.by_user, trained.items, objective, threads=threads).side
-    drift = stacked(trained.users, objective) - stacked(solved, objective)
-    drift[trained.touched] = trained.touched_drift
-    users, items = trained.with_touched(trained.users, _take(solved, trained.touched)), trained.items
+    newton = trained.inverse.newton(trained.users, tolerance=DRIFT_TOLERANCE)
+    before = standing(
+        left, _factors(trained), objective, users=(newton.gradient, newton.losses), threads=trained.threads
+    )
+    drift = stacked(newton.step, objective).copy()
+    moves, pull = trained.moves(drift[touched])
+    drift[touched] += moves
+    own = stacked(take(trained.users, touched), objective) + moves
+    users = trained.with_touched(trained.users, own)
+    if sweeps > 1 and trained.share <= SHARES[0] and _along(pull, drift[touched]) > DRIFT * _along(pull, moves):
+        options.say(DRIFT_STEP)
+        change = _drift_change(trained, users, drift, options)
+        drift[touched] += change
+        users = trained.with_touched(trained.users, own + change)
+    items = trained.items
     if len(trained.heavy) and sweeps > 1:  # the one sweep there is would solve them anyway
         options.say("items that lose much")
-        heavy = half_sweep(left.by_item, users, objective, rows=trained.heavy, threads=threads).side
-        items = _replace_rows(items, trained.heavy, heavy)
-        users = _drifted_users(trained, items, drift)
-    formed = _form_items(trained, items, users)
+        items, users = _heavy_solved(trained, users, drift)
+    formed = _Formed.of(trained, items, users, options)
     single_sweep, done = formed.objective, 0
     while True:
-        pull, first = _pull(trained, formed), _minus(formed.solved, formed.items)
-        size = float(np.sqrt(max(inner(first, pull), 0.0))) / formed.size
+        size = float(np.sqrt(max(inner(formed.first, formed.pull), 0.0))) / formed.size
         if done == 0:
             wanted = exact_sweeps(size, trained.share, sweeps)
         if done >= wanted:
-            system = _linearised(trained, formed, options)
-            step = _filtered(system, pull, first, sweeps - 1 - done, BRACKET, options)
+            system = _linearised(trained, formed)
+            step = _filtered(system, formed.pull, formed.first, sweeps - 1 - done, BRACKET, options)
             size = step.norm / formed.size if step else 0.0
             if done > 0 or exact_sweeps(size, trained.share, sweeps) == 0:
                 break
             wanted = exact_sweeps(size, trained.share, sweeps)
         options.say(f"exact sweep {done + 1} of {wanted}")
-        items, done = formed.solved, done + 1
-        formed = _form_items(trained, items, _drifted_users(trained, items, drift))
-    items = _plus(formed.items, step.items) if step else formed.items
-    return _closed(
-        trained, after, items, drift if trained.share <= SHARES[0] else None, single_sweep, done, step, size, options
+        items, done = formed.swept, done + 1
+        formed = _Formed.of(trained, items, _drifted_users(trained, items, drift), options)
+    items = plus(formed.items, step.items) if step else formed.items
+    kept_drift = drift if trained.share <= SHARES[0] else None
+    return _closed(trained, after, items, kept_drift, before, single_sweep, done, step, size, options)
+
+
+def _drift_change(trained: _Trained, users: SideFactors, drift: Array, options: Options) -> Array:
+    """See `drift`; users: users'(V) + c."""
+    left = trained.left
+    return drift_change(
+        LinearisedSweep(trained.inverse, _inverse(left.by_item, left.by_user, users, trained.objective, options)),
+        trained.inverse.on(trained.data.by_user, trained.known_items),
+        trained.known_users,
+        trained.item_rows,
+        drift,
+        trained.touched,
+        trained.rows,
     )
+
+
+def _along(pull: Array, change: Array) -> float:
+    """By how much a change of the users shifts the loss of the records whose pull this is: the absolute first order."""
+    return abs(float(np.einsum("nd,nd->", pull, change, dtype=np.float64)))
+
+
+def _heavy_solved(trained: _Trained, users: SideFactors, drift: Array) -> tuple[SideFactors, SideFactors]:
+    """The items, the heavy ones solved at these users, and the users at those."""
+    left, objective, heavy, threads = trained.left, trained.objective, trained.heavy, trained.threads
+    items = _replace_rows(
+        trained.items, heavy, half_sweep(left.by_item, users, objective, rows=heavy, threads=threads).side
+    )
+    theirs = np.unique(left.by_item.indices[left.by_item.entries_of_rows(heavy)]).astype(np.int64)
+    solved = half_sweep(left.by_user, items, objective, rows=theirs, threads=threads).side
+    moved = plus(solved, unstacked(drift[theirs], solved.factors.shape[1]))
+    return items, _replace_rows(users, theirs, moved)
 
 
 def _closed(
@@ -272,6 +406,7 @@ def _closed(
     after: Objective,
     items: SideFactors,
     drift: Array | None,
+    before: Standing,
     single_sweep: float,
     done: int,
     step: Filtered | None,
@@ -285,25 +420,25 @@ def _closed(
     if np.isfinite(items.factors).all() and np.isfinite(items.bias).all():
         users = half_sweep(left.by_user, items, after, threads=threads).side
         if drift is not None:
-            users = _plus(users, unstacked(drift, users.factors.shape[1]))
+            users = plus(users, unstacked(drift, users.factors.shape[1]))
         solved = half_sweep(left.by_item, users, after, threads=threads)
         objective = float(solved.losses.sum()) + regularisation(users, left.by_user.row_counts(), after)
         if objective <= single_sweep * (1 + WORSE):
             factors = Factors(users, solved.side, after.global_mean)
-            return Response(factors, "exact", objective, done + 1, vectors, size)
+            return Response(factors, before, "exact", objective, done + 1, vectors, size)
     options.say("warm sweeps instead")
     items = trained.items
     for _ in range(FALLBACK_SWEEPS):
         factors, objective = sweep(left, items, after, threads=threads)
         items = factors.item
-    return Response(factors, "fallback", objective, FALLBACK_SWEEPS, vectors, size)
+    return Response(factors, before, "fallback", objective, FALLBACK_SWEEPS, vectors, size)
 
 
 def exact_sweeps(size: float, share: float, sweeps: int) -> int:
     """How many of T = `sweeps` sweeps to do exactly before a step of this size, for this share of the records."""
     level = max(sum(size > limit for limit in SIZES), sum(share > limit for limit in SHARES))
     long = sweeps >= LONG_TRAINING
-    wanted = (2 if long else 0, max(2, round(2 * sweeps / 15)), max(3, round(3 * sweeps / 15)))[level]
+    wanted = (2 if long else 0, max(3, round(sweeps / 5)), max(4, round(4 * sweeps / 15)))[level]
     return max(0, min(wanted, sweeps - 2))
 
 
@@ -321,55 +456,27 @@ def _filtered(
     )
 
 
-def _form_items(trained: _Trained, items: SideFactors, users: SideFactors) -> _Formed:
-    left, objective = trained.left, trained.objective
-    half = half_sweep(left.by_item, users, objective, threads=trained.threads)
-    value = float(half.losses.sum()) + regularisation(users, left.by_user.row_counts(), objective)
-    return _Formed(items, users, half.side, value, float(np.sqrt(max(half.products.sum(), 0.0))))
+def _linearised(trained: _Trained, formed: _Formed) -> LinearisedSweep:
+    return LinearisedSweep(trained.inverse.on(trained.left.by_user, formed.items), formed.inverse)
 
 
-def _linearised(trained: _Trained, formed: _Formed, options: Options) -> LinearisedSweep:
-    left, objective = trained.left, trained.objective
-
-    def inverse(view: Csr, other: SideFactors) -> NormalInverse:
-        return NormalInverse.of(view, other, objective, tolerance=options.cg_tolerance, threads=trained.threads)
-
-    return LinearisedSweep(
-        left,
-        formed.users,
-        formed.items,
-        objective,
-        user_inverse=inverse(left.by_user, formed.items),
-        item_inverse=inverse(left.by_item, formed.users),
-        threads=trained.threads,
-    )
-
-
-def _pull(trained: _Trained, formed: _Formed) -> Array:
-    """b, half of −∇_items f on the remaining data: (n_items, d). Rows that the map leaves where they are, to the last
-    bit, have none."""
-    moved = np.flatnonzero(
-        (formed.solved.factors != formed.items.factors).any(axis=1) | (formed.solved.bias != formed.items.bias)
-    )
-    view, objective = trained.left.by_item, trained.objective
-    gradient, _ = _native.row_gradients(
-        **row_arguments(view, formed.users, objective, trained.threads),
-        factors=formed.items.factors[moved],
-        bias=formed.items.bias[moved],
-        rows=moved,
-        threads=trained.threads,
-    )
-    pull = np.zeros((len(formed.items), gradient.shape[1]), gradient.dtype)
-    pull[moved] = -gradient
-    return pull
+def _inverse(view: Csr, mirror: Csr, other: SideFactors, objective: Objective, options: Options) -> NormalInverse:
+    return NormalInverse.of(view, mirror, other, objective, threads=options.threads)
 
 
 def _drifted_users(trained: _Trained, items: SideFactors, drift: Array) -> SideFactors:
     solved = half_sweep(trained.left.by_user, items, trained.objective, threads=trained.threads).side
-    return _plus(solved, unstacked(drift, solved.factors.shape[1]))
+    return plus(solved, unstacked(drift, solved.factors.shape[1]))
 
 
-def _take(side: SideFactors, rows: NDArray[np.int64]) -> SideFactors:
+def _factors(trained: _Trained) -> Factors:
+    return Factors(trained.users, trained.items, trained.objective.global_mean)
+
+
+def take(side: SideFactors, rows: NDArray[np.integer[Any]]) -> SideFactors:
+    """These rows; the side itself where they are all of them."""
+    if len(rows) == len(side):
+        return side
     return SideFactors(side.factors[rows], side.bias[rows])
 
 
@@ -377,14 +484,6 @@ def _replace_rows(side: SideFactors, rows: NDArray[np.int64], by: SideFactors) -
     factors, bias = side.factors.copy(), side.bias.copy()
     factors[rows], bias[rows] = by.factors, by.bias
     return SideFactors(factors, bias)
-
-
-def _plus(side: SideFactors, change: SideFactors) -> SideFactors:
-    return SideFactors(side.factors + change.factors, side.bias + change.bias)
-
-
-def _minus(side: SideFactors, other: SideFactors) -> SideFactors:
-    return SideFactors(side.factors - other.factors, side.bias - other.bias)
 
 
 def _finite(factors: Factors) -> bool:

@@ -13,6 +13,9 @@ from tests.program import SAMPLES, SMALL, forget_well
 os.environ["PYTHONSAFEPATH"] = "1"
 """Processes that tests start shall find the package that the tests found, not the source tree they are started in."""
 
+os.environ["FORGET_CONFIG"] = ""
+"""Settings of the person who runs the tests shall not change them."""
+
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -13,10 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import fastjsonschema
+
 import forgetcli
+from forgetcli.report.schemas import schema
 
 SAMPLES = Path(__file__).resolve().parent.parent / "sample_data"
-COMMANDS = ("train", "forget", "retrain", "compare", "recommend", "info")
+COMMANDS = ("train", "forget", "retrain", "compare", "recommend", "info", "import", "export", "completion")
 SMALL = ("--factors", "8", "--sweeps", "3")
 """Options of a model that is trained in no time."""
 
@@ -33,13 +36,37 @@ class Run:
 
     @property
     def document(self) -> Any:
-        """Standard output as the one JSON object that it must be."""
-        return json.loads(self.out)
+        """Standard output as the one JSON object that it must be, which its command's schema describes."""
+        document = json.loads(self.out)
+        check_schema(document)
+        return document
 
     @property
     def rows(self) -> list[dict[str, str]]:
         """Standard output as CSV."""
         return list(csv.DictReader(self.out.splitlines()))
+
+
+def check_schema(document: Any) -> None:
+    """That a --json object is what its command's schema says, and has no member of which the schema says nothing.
+
+    A new member belongs into forgetcli/report/schemas.py; one that comes from a dataclass is there by itself.
+    """
+    validate = fastjsonschema.compile(only_described(schema(document["command"])))
+    try:
+        validate(document)
+    except fastjsonschema.JsonSchemaValueException as error:
+        raise AssertionError(error.message[:500]) from None
+
+
+def only_described(part: Any) -> Any:
+    """A schema that forbids members which it does not describe."""
+    if isinstance(part, list):
+        return [only_described(each) for each in part]
+    if not isinstance(part, dict):
+        return part
+    closed = {"additionalProperties": False} if "properties" in part and part.get("type") == "object" else {}
+    return closed | {key: only_described(value) for key, value in part.items()}
 
 
 def command_line(*arguments: str) -> list[str]:
@@ -48,8 +75,12 @@ def command_line(*arguments: str) -> list[str]:
 
 def environment(**extra: str) -> dict[str, str]:
     """That of a process which finds the same package as the tests, wherever it is run."""
-    kept = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "NO_COLOR", "FORCE_COLOR")}
-    return {**kept, "PYTHONPATH": str(Path(forgetcli.__file__).resolve().parents[1]), **extra}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("COLUMNS", "NO_COLOR", "FORCE_COLOR") and not name.startswith("FORGET_")
+    }
+    return {**kept, "FORGET_CONFIG": "", "PYTHONPATH": str(Path(forgetcli.__file__).resolve().parents[1]), **extra}
 
 
 def forget(*arguments: str, cwd: Path, stdin: bytes = b"", **extra: str) -> Run:

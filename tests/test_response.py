@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 import pytest
@@ -78,25 +77,19 @@ class Problem:
     rhs: Matrix
 
     def system(self) -> linearised.LinearisedSweep:
+        by_user, by_item = self.data.by_user, self.data.by_item
         return linearised.LinearisedSweep(
-            self.data,
-            self.users,
-            self.items,
-            self.objective,
-            linearised.NormalInverse.of(self.data.by_user, self.items, self.objective, **EXACT),
-            linearised.NormalInverse.of(self.data.by_item, self.users, self.objective, **EXACT),
+            linearised.NormalInverse.of(by_user, by_item, self.items, self.objective, tolerance=1e-15),
+            linearised.NormalInverse.of(by_item, by_user, self.users, self.objective, tolerance=1e-15),
         )
 
     def solve(self, sweeps: int, *, vectors: int = 100, bracket: float = 0.0) -> krylov.Filtered:
         system = self.system()
         solution = krylov.filtered_solution(
-            system, self.rhs, system.solve(self.rhs), sweeps, max_vectors=vectors, bracket=bracket
+            system, self.rhs, system.item_inverse.solve(self.rhs), sweeps, max_vectors=vectors, bracket=bracket
         )
         assert solution is not None
         return solution
-
-
-EXACT: dict[str, Any] = {"tolerance": 1e-15, "iterations": 200}
 
 
 def make_problem(name: str) -> Problem:
@@ -126,7 +119,7 @@ def test_the_step_equals_so_many_linearised_sweeps(name: str, sweeps: int) -> No
     )
     follows = np.linalg.solve(matrices.a, matrices.c @ one_less)
     np.testing.assert_allclose(
-        flat(solution.users, problem.objective), follows, rtol=0, atol=1e-10 * np.abs(expected).max()
+        flat(solution.users(), problem.objective), follows, rtol=0, atol=1e-10 * np.abs(expected).max()
     )
     assert solution.norm == pytest.approx(np.sqrt(expected @ matrices.b @ expected), rel=1e-9)
 
@@ -159,7 +152,7 @@ def test_few_vectors_are_enough_and_the_bracket_says_so(name: str) -> None:
 def test_no_pull_means_no_step() -> None:
     problem = make_problem("biased")
     system, nothing = problem.system(), np.zeros_like(problem.rhs)
-    assert krylov.filtered_solution(system, nothing, system.solve(nothing), 15) is None
+    assert krylov.filtered_solution(system, nothing, system.item_inverse.solve(nothing), 15) is None
 
 
 def test_the_absorbed_share_is_the_sum_of_the_powers() -> None:
@@ -287,7 +280,8 @@ def test_one_training_sweep_is_repeated_exactly(name: str) -> None:
     result = unlearn.forget(model, request, method="response")
     assert result.vectors == 0
     expected = drift_free_sweeps(model, request, 1)
-    np.testing.assert_allclose(result.model.factors.item.factors, expected.item.factors, rtol=0, atol=1e-9)
+    atol = 3 * response.DRIFT_TOLERANCE * np.abs(expected.item.factors).max()
+    np.testing.assert_allclose(result.model.factors.item.factors, expected.item.factors, rtol=0, atol=atol)
 
 
 def test_everything_but_one_interaction_can_go() -> None:

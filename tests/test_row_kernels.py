@@ -12,7 +12,7 @@ import pytest
 from forgetcli import _native
 from tests.oracles import RowProblem
 
-RANKS = [1, 7, 16, 33, 64, 128, 256]
+RANKS = [1, 7, 16, 20, 33, 64, 128, 256]
 DTYPES = [np.float32, np.float64]
 
 TOLERANCE = {np.float32: 2e-4, np.float64: 1e-11}
@@ -101,12 +101,14 @@ def test_gradients_are_those_of_the_oracle(kind: str, rank: int, dtype: type, in
     rng = np.random.default_rng(1)
     factors = rng.normal(0, rank**-0.5, (problem.n_rows, rank))
     bias = rng.normal(0, 0.3, problem.n_rows) if problem.with_bias else np.zeros(problem.n_rows)
-    actual, losses = _native.row_gradients(
+    actual, losses, squares = _native.row_gradients(
         **arguments(problem, dtype), factors=factors.astype(dtype), bias=bias.astype(dtype), rows=None, threads=2
     )
     own = np.concatenate([factors, bias[:, None]], axis=1) if problem.with_bias else factors
     assert_close(actual, np.array([problem.half_gradient(r, own[r]) for r in range(problem.n_rows)]), dtype)
     assert_close(losses, np.array([problem.loss(r, own[r]) for r in range(problem.n_rows)]), dtype)
+    norms = np.array([own[r] @ problem.system(r)[0] @ own[r] for r in range(problem.n_rows)])
+    assert_close(squares, norms, dtype)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -131,7 +133,7 @@ def test_the_gradient_is_the_objectives_finite_difference(rank: int, instruction
     def losses(f: Any, b: Any) -> Any:
         return _native.row_gradients(**arguments(problem, np.float64), factors=f, bias=b, rows=None, threads=1)[1]
 
-    gradient, _ = _native.row_gradients(
+    gradient, *_ = _native.row_gradients(
         **arguments(problem, np.float64), factors=factors, bias=bias, rows=None, threads=1
     )
     for j in range(rank):
@@ -216,83 +218,114 @@ def test_a_listed_row_that_does_not_exist_is_refused() -> None:
         solve(make_problem("plain", 8, [1, 2]), np.float32, rows=np.array([2], np.int64))
 
 
+def iteration(d: int, dtype: type) -> dict[str, Any]:
+    """Conjugate gradients up to the dtype's rounding, with a preconditioner that is as good as none."""
+    return {
+        "vectors": np.eye(d, dtype=dtype),
+        "slope": np.ones(d, dtype),
+        "offset": np.ones(d, dtype),
+        "tolerance": 1e-6 if dtype is np.float32 else 1e-14,
+        "max_iterations": 10 * d + 50,
+    }
+
+
+def couple(problem: RowProblem, own: Any, direction: Any, direction_bias: Any, dtype: type, half: bool) -> Any:
+    """What `solve_coupled` gives: the coupling (n, d), and the solutions (n, d)."""
+    rank = problem.other.shape[1]
+    cross = problem.background * (problem.other.T @ direction)
+    bias = own[:, rank] if problem.with_bias else np.zeros(problem.n_rows)
+    product, *solution = _native.solve_coupled(
+        **arguments(problem, dtype),
+        factors=np.ascontiguousarray(own[:, :rank], dtype),
+        bias=np.ascontiguousarray(bias, dtype),
+        direction=direction.astype(dtype),
+        direction_bias=None if direction_bias is None else direction_bias.astype(dtype),
+        direction_gram=(cross + cross.T).astype(dtype) if problem.background else None,
+        **iteration(rank + problem.with_bias, dtype),
+        half=half,
+        threads=2,
+    )
+    return product, side_by_side(problem, *solution)
+
+
+def side_by_side(problem: RowProblem, factors: Any, bias: Any) -> Any:
+    return np.concatenate([factors, bias[:, None]], axis=1) if problem.with_bias else factors
+
+
+def assert_solves(problem: RowProblem, actual: Any, rhs: Any, dtype: type, coarse: bool = False) -> None:
+    """The rows' inverses times rhs; of a row without entries it is 0."""
+    filled = np.flatnonzero(np.diff(problem.indptr))
+    expected = np.array([np.linalg.solve(problem.system(row)[0], rhs[row]) for row in filled])
+    if coarse:  # 11 bits of x: relative to the solution about 2^-11 times the condition
+        np.testing.assert_allclose(actual[filled], expected, rtol=0, atol=0.02 * np.abs(expected).max())
+    else:
+        assert_close(actual[filled], expected, dtype)
+    assert not np.delete(actual, filled, axis=0).any()
+
+
 @pytest.mark.parametrize("rank", RANKS)
 @pytest.mark.parametrize("kind", ["plain", "biased", "implicit"])
 def test_the_coupling_is_the_gradients_finite_difference(kind: str, rank: int, instruction_set: str) -> None:
-    problem = make_problem(kind, rank, [5, 0, 40, 299])
+    problem = make_problem(kind, rank, [5, 0, 40, 799])
     rng = np.random.default_rng(4)
     own = rng.normal(0, rank**-0.5, (problem.n_rows, rank + problem.with_bias))
     direction = rng.normal(0, 1, problem.other.shape)
     direction_bias = rng.normal(0, 1, len(direction)) if problem.with_bias else None
-    told = arguments(problem, np.float64)
-    cross = problem.background * (problem.other.T @ direction)
-    actual = _native.couple_rows(
-        **{name: told[name] for name in told if name not in ("gram", "reg", "reg_by_count")},
-        direction_gram=cross + cross.T if problem.background else None,
-        factors=np.ascontiguousarray(own[:, :rank]),
-        bias=np.ascontiguousarray(own[:, rank]) if problem.with_bias else np.zeros(problem.n_rows),
-        direction=direction,
-        direction_bias=direction_bias,
-        half=False,
-        threads=2,
-    )
+    actual, solution = couple(problem, own, direction, direction_bias, np.float64, half=False)
     expected = np.array([problem.half_coupling(r, own[r], direction, direction_bias) for r in range(problem.n_rows)])
     # Central differences of a quadratic are exact up to rounding of about 1e-16 / 1e-6 of the gradient.
     np.testing.assert_allclose(actual, expected, rtol=1e-7, atol=1e-7 * np.abs(expected).max())
+    assert_solves(problem, solution, actual, np.float64)
 
 
-@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("kind", ["plain", "biased", "implicit"])
+@pytest.mark.parametrize("rank", [5, 33, 64, 100])
+def test_halves_change_the_coupling_by_their_rounding_alone(kind: str, rank: int, instruction_set: str) -> None:
+    problem = make_problem(kind, rank, [5, 40, 299])
+    rng = np.random.default_rng(6)
+    direction = rng.normal(0, 1e-5, problem.other.shape)
+    own = rng.normal(0, 0.2, (3, rank + problem.with_bias))
+    bias = np.zeros(len(direction)) if problem.with_bias else None
+    whole, _ = couple(problem, own, direction, bias, np.float32, half=False)
+    product, solution = couple(problem, own, direction, bias, np.float32, half=True)
+    np.testing.assert_allclose(product, whole, rtol=0, atol=2e-3 * np.abs(whole).max())
+    assert_solves(problem, solution, product, np.float32, coarse=True)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("rank", RANKS)
 @pytest.mark.parametrize("kind", ["plain", "biased", "implicit"])
 def test_conjugate_gradients_solve_for_another_right_hand_side(
-    kind: str, rank: int, dtype: type, half: bool, instruction_set: str
+    kind: str, rank: int, dtype: type, instruction_set: str
 ) -> None:
     problem = make_problem(kind, rank, [5, 1, 40, 299, 0])
     d = rank + problem.with_bias
     rhs = np.random.default_rng(5).normal(size=(problem.n_rows, d))
     told = arguments(problem, dtype)
-    factors, bias = _native.solve_normal(
-        **{name: told[name] for name in told if name not in ("other_bias", "target")},
-        rhs=rhs.astype(dtype),
-        vectors=np.eye(d, dtype=dtype),
-        slope=np.ones(d, dtype),
-        offset=np.ones(d, dtype),
-        tolerance=1e-6 if dtype is np.float32 else 1e-14,
-        max_iterations=10 * d + 50,
-        half=half,
-        threads=2,
-    )
-    expected = np.array([np.linalg.solve(problem.system(row)[0], rhs[row]) for row in range(4)])
-    actual = np.concatenate([factors, bias[:, None]], axis=1) if problem.with_bias else factors
-    if half and dtype is np.float32:  # 11 bits of x: relative to the solution about 2^-11 times the condition
-        np.testing.assert_allclose(actual[:4], expected, rtol=0, atol=0.02 * np.abs(expected).max())
-    else:
-        assert_close(actual[:4], expected, dtype)
-    assert not actual[4].any()  # a row without entries stays where it is: at 0
+    del told["other_bias"], told["target"]
+    solution = _native.solve_normal(**told, rhs=rhs.astype(dtype), **iteration(d, dtype), rows=None, threads=2)
+    assert_solves(problem, side_by_side(problem, *solution), rhs, dtype)
+    rows = np.array([3, 0], np.int64)
+    some = _native.solve_normal(**told, rhs=rhs[rows].astype(dtype), **iteration(d, dtype), rows=rows, threads=1)
+    for all_of_them, listed in zip(solution, some, strict=True):
+        assert np.array_equal(all_of_them[rows], listed)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("kind", ["plain", "biased", "implicit"])
-def test_halves_change_the_coupling_by_their_rounding_alone(kind: str, instruction_set: str) -> None:
-    problem = make_problem(kind, 33, [5, 40, 299])
-    rng = np.random.default_rng(6)
-    told = arguments(problem, np.float32)
-    direction = rng.normal(0, 1e-5, problem.other.shape)
-    cross = problem.background * (problem.other.T @ direction)
-
-    def product(half: bool) -> Any:
-        return _native.couple_rows(
-            **{name: told[name] for name in told if name not in ("gram", "reg", "reg_by_count")},
-            direction_gram=(cross + cross.T).astype(np.float32) if problem.background else None,
-            factors=rng2.normal(0, 0.2, (3, 33)).astype(np.float32),
-            bias=np.zeros(3, np.float32),
-            direction=direction.astype(np.float32),
-            direction_bias=np.zeros(len(direction), np.float32) if problem.with_bias else None,
-            half=half,
-            threads=2,
-        )
-
-    rng2 = np.random.default_rng(7)
-    whole = product(False)
-    rng2 = np.random.default_rng(7)
-    np.testing.assert_allclose(product(True), whole, rtol=0, atol=2e-3 * np.abs(whole).max())
+def test_newtons_step_leads_to_the_rows_solution(kind: str, dtype: type, instruction_set: str) -> None:
+    rank = 20
+    problem = make_problem(kind, rank, [5, 0, 40, 299])
+    d = rank + problem.with_bias
+    own = np.random.default_rng(8).normal(0, 0.2, (problem.n_rows, d))
+    factors, bias = own[:, :rank], own[:, rank] if problem.with_bias else np.zeros(problem.n_rows)
+    point = {"factors": np.ascontiguousarray(factors, dtype), "bias": np.ascontiguousarray(bias, dtype)}
+    gradient, losses, squares, *step = _native.newton_rows(
+        **arguments(problem, dtype), **point, **iteration(d, dtype), rows=None, threads=2
+    )
+    same = _native.row_gradients(**arguments(problem, dtype), **point, rows=None, threads=1)
+    for one, other in zip((gradient, losses, squares), same, strict=True):
+        assert np.asarray(one).tobytes() == np.asarray(other).tobytes()
+    solved = side_by_side(problem, *solve(problem, dtype)[:2])
+    filled = np.flatnonzero(np.diff(problem.indptr))
+    assert_close((own - side_by_side(problem, *step))[filled], solved[filled], dtype)

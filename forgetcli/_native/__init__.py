@@ -2,7 +2,6 @@
 them meaning."""
 
 from forgetcli._native._kernels import (
-    couple_rows,
     csr_column_counts,
     csr_entries_of_columns,
     csr_find,
@@ -16,7 +15,9 @@ from forgetcli._native._kernels import (
     instruction_sets,
     integer_find,
     integer_keys,
+    newton_rows,
     row_gradients,
+    solve_coupled,
     solve_normal,
     solve_rows,
     text_distinct,
@@ -31,7 +32,6 @@ from forgetcli._native._kernels import (
 )
 
 __all__ = [
-    "couple_rows",
     "csr_column_counts",
     "csr_entries_of_columns",
     "csr_find",
@@ -45,7 +45,9 @@ __all__ = [
     "instruction_sets",
     "integer_find",
     "integer_keys",
+    "newton_rows",
     "row_gradients",
+    "solve_coupled",
     "solve_normal",
     "solve_rows",
     "text_distinct",

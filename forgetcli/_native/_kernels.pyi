@@ -43,6 +43,13 @@ def solve_rows(
     sides times the solutions (n,), and the first row that has no solution, or -1. What the arguments mean is said in
     rows.h."""
 
+def gram(x: _Matrix, threads: int) -> _Matrix:
+    """(k, k): Σ x xᵀ over the rows of x (n, k)."""
+
+# Passes over the entries that form no row's matrix (bind_coupling.cpp, hot_coupling.cpp; the meaning is in coupling.h).
+# The inverses of the rows' normal matrices are applied by conjugate gradients, up to a residual of `tolerance`, with
+# E (n · slope + offset)⁻¹ Eᵀ as the preconditioner of a row of n entries; `vectors` is E (d, d), d = k or k + 1.
+
 def row_gradients(
     *,
     indptr: NDArray[np.int64],
@@ -61,32 +68,68 @@ def row_gradients(
     bias: _Vector,
     rows: NDArray[np.int64] | None,
     threads: int,
-) -> tuple[_Matrix, NDArray[np.float64]]:
-    """Half the gradient by each row's parameters (n, k or k + 1) and the rows' parts of the objective (n,); of the
-    listed rows, whose factors (n, k) and bias (n,) are given, or of all."""
+) -> tuple[_Matrix, NDArray[np.float64], NDArray[np.float64]]:
+    """Half the gradient (n, d) of the rows' parts of the objective at these parameters, those parts (n,), and the
+    parameters' squares in the norms of the rows' normal matrices (n,)."""
 
-def couple_rows(
+def newton_rows(
     *,
     indptr: NDArray[np.int64],
     indices: NDArray[np.int32],
     values: NDArray[np.float32],
     other: _Matrix,
     other_bias: _Vector | None,
-    direction_gram: _Matrix | None,
+    gram: _Matrix | None,
     with_bias: bool,
     confidence: tuple[float, float],
     target: tuple[float, float],
     background: float,
+    reg: float,
+    reg_by_count: bool,
+    factors: _Matrix,
+    bias: _Vector,
+    vectors: _Matrix,
+    slope: _Vector,
+    offset: _Vector,
+    tolerance: float,
+    max_iterations: int,
+    rows: NDArray[np.int64] | None,
+    threads: int,
+) -> tuple[_Matrix, NDArray[np.float64], NDArray[np.float64], _Matrix, _Vector]:
+    """What `row_gradients` gives, and the inverses of the rows' normal matrices times the half gradients: factors
+    (n, k) and bias (n,)."""
+
+def solve_coupled(
+    *,
+    indptr: NDArray[np.int64],
+    indices: NDArray[np.int32],
+    values: NDArray[np.float32],
+    other: _Matrix,
+    other_bias: _Vector | None,
+    gram: _Matrix | None,
+    with_bias: bool,
+    confidence: tuple[float, float],
+    target: tuple[float, float],
+    background: float,
+    reg: float,
+    reg_by_count: bool,
     factors: _Matrix,
     bias: _Vector,
     direction: _Matrix,
     direction_bias: _Vector | None,
+    direction_gram: _Matrix | None,
+    vectors: _Matrix,
+    slope: _Vector,
+    offset: _Vector,
+    tolerance: float,
+    max_iterations: int,
     half: bool,
     threads: int,
-) -> _Matrix:
-    """(n, k or k + 1): how the rows' half gradients change along a direction δ of the other side's parameters, to
-    first order. direction_gram is background · Σ (x δᵀ + δ xᵀ) over the other side's rows. half: go
-    through memory in 16-bit floats, if the arrays are float32 and the machine has the instructions."""
+) -> tuple[_Matrix, _Matrix, _Vector]:
+    """(n, d): how the rows' half gradients change along a direction δ of the other side's parameters, to first order;
+    and the inverses of the rows' normal matrices times that: factors (n, k) and bias (n,). direction_gram is
+    background · Σ (x δᵀ + δ xᵀ) over the other side's rows. half: go through memory in 16-bit floats, if the arrays
+    are float32 and the machine has the instructions."""
 
 def solve_normal(
     *,
@@ -106,15 +149,11 @@ def solve_normal(
     offset: _Vector,
     tolerance: float,
     max_iterations: int,
-    half: bool,
+    rows: NDArray[np.int64] | None,
     threads: int,
 ) -> tuple[_Matrix, _Vector]:
-    """Each row's normal equations, solved for another right-hand side (n, d), d = k or k + 1, by conjugate gradients:
-    factors (n, k) and bias (n,). The preconditioner of a row of n entries is E (n · slope + offset)⁻¹ Eᵀ with `vectors`
-    E (d, d), its columns the eigenvectors. half: as for couple_rows."""
-
-def gram(x: _Matrix, threads: int) -> _Matrix:
-    """(k, k): Σ x xᵀ over the rows of x (n, k)."""
+    """The inverses of the rows' normal matrices times a right-hand side for each (n, d): factors (n, k) and bias
+    (n,)."""
 
 # Interactions in compressed sparse rows (csr_build.cpp, csr_change.cpp; the meaning is in csr.h)
 

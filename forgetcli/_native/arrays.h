@@ -9,9 +9,7 @@
 #include <new>
 #include <string>
 
-#ifdef __linux__
-#include <sys/mman.h>
-#endif
+#include "buffers.h"
 
 namespace forgetcli {
 
@@ -30,35 +28,16 @@ inline void require(bool holds, const char* what) {
     if (!holds) throw nb::value_error(what);
 }
 
-constexpr std::size_t CACHE_LINE = 64;
-
-constexpr std::size_t LARGE_BUFFER = std::size_t{8} << 20;  // bytes; several large pages
-
-// Asks for large pages in a buffer that is worth them: filling hundreds of MB for the first time in pages of 4 KiB
-// takes longer than copying them. Where the system does not know the wish, nothing is lost.
-inline void prefer_large_pages(void* data, std::size_t bytes) {
-#if defined(__linux__) && defined(MADV_HUGEPAGE)
-    constexpr std::uintptr_t PAGE = 1 << 16;  // a multiple of the page size on every Linux
-    const auto begin = (reinterpret_cast<std::uintptr_t>(data) + PAGE - 1) / PAGE * PAGE;
-    const auto end = (reinterpret_cast<std::uintptr_t>(data) + bytes) / PAGE * PAGE;
-    if (bytes >= LARGE_BUFFER) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
-#else
-    (void)data, (void)bytes;
-#endif
-}
-
 // An uninitialised array that starts on a cache line and belongs to Python.
 template <typename T>
 T* new_buffer(std::size_t count) {
-    const std::size_t bytes = count * sizeof(T) + CACHE_LINE;
-    void* data = ::operator new(bytes, std::align_val_t(CACHE_LINE));
-    prefer_large_pages(data, bytes);
-    return static_cast<T*>(data);
+    if (count > SIZE_MAX / sizeof(T)) throw std::bad_alloc();
+    return static_cast<T*>(take_buffer(count * sizeof(T)));
 }
 
 template <typename T>
 nb::capsule buffer_owner(T* data) {
-    return nb::capsule(data, [](void* p) noexcept { ::operator delete(p, std::align_val_t(CACHE_LINE)); });
+    return nb::capsule(data, [](void* p) noexcept { return_buffer(p); });
 }
 
 template <typename T>

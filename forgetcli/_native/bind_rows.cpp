@@ -33,11 +33,11 @@ class RowSolver {
     std::int64_t run() {
         heavy();
         const std::int64_t d = o_.dimension();
-        for_rows(o_, rows_, d * d, d * d * d / 3, threads_, [](std::int64_t entries) { return entries <= CHUNK; },
-                 [&](std::int64_t i, int worker) {
-                     record(i, kernels_.solve(o_, rows_[i], scratch_.of(worker), solution(i)));
-                 });
-        return failed_ == NONE ? -1 : rows_[failed_];
+        for_ranges(o_, rows_, d * d, d * d * d / 3, threads_, [](std::int64_t entries) { return entries <= CHUNK; },
+                   [&](std::int64_t begin, std::int64_t end, int worker) {
+                       record(kernels_.solve(o_, {rows_.listed, begin, end, CHUNK}, scratch_.of(worker), first_));
+                   });
+        return failed_ == NO_ROW ? -1 : rows_[failed_];
     }
 
   private:
@@ -77,30 +77,26 @@ class RowSolver {
         });
         parallel_for(static_cast<std::int64_t>(group.size()), threads_, [&](std::int64_t g, int worker) {
             const Heavy& each = group[g];
-            record(each.position, kernels_.solve_partials(o_, each.row, memory + each.first_partial * size,
-                                                          each.partials, scratch_.of(worker), solution(each.position)));
+            const bool solved = kernels_.solve_partials(o_, each.row, memory + each.first_partial * size, each.partials,
+                                                        scratch_.of(worker), solution_at(first_, each.position, o_.rank));
+            if (!solved) record(each.position);
         });
     }
 
-    RowSolution<T> solution(std::int64_t i) const {
-        return {first_.factors + i * o_.rank, first_.bias + i, first_.loss + i, first_.product + i};
-    }
-
-    void record(std::int64_t i, bool solved) {
-        if (solved) return;
+    // Keeps the first of the rows without solution.
+    void record(std::int64_t position) {
         std::int64_t first = failed_.load();
-        while (i < first && !failed_.compare_exchange_weak(first, i)) {
+        while (position < first && !failed_.compare_exchange_weak(first, position)) {
         }
     }
 
-    static constexpr std::int64_t NONE = INT64_MAX;
     const RowObjective<T>& o_;
     const RowKernels<T>& kernels_;
     RowList rows_;
     RowSolution<T> first_;
     int threads_;
     ScratchPool<T> scratch_;
-    std::atomic<std::int64_t> failed_{NONE};
+    std::atomic<std::int64_t> failed_{NO_ROW};
 };
 
 template <typename T>
@@ -121,34 +117,6 @@ solve_rows(
     auto product = new_vector<double>(list.count, &first.product);
     const std::int64_t failed = RowSolver<T>(objective, list, first, threads).run();
     return {factors, bias, loss, product, failed};
-}
-
-template <typename T>
-std::tuple<Output<T, 2>, Output<double, 1>> row_gradients(
-    Input<std::int64_t, 1> indptr, Input<std::int32_t, 1> indices, Input<float, 1> values, Input<T, 2> other,
-    std::optional<Input<T, 1>> other_bias, std::optional<Input<T, 2>> gram, bool with_bias, Pair confidence,
-    Pair target, double background, double reg, bool reg_by_count, Input<T, 2> factors, Input<T, 1> bias,
-    std::optional<Input<std::int64_t, 1>> rows, int threads) {
-    const Arguments<T> arguments{indptr,    indices,    values, other,      other_bias, gram,
-                                 with_bias, confidence, target, background, reg,        reg_by_count};
-    const RowObjective<T> o = arguments.checked();
-    const RowList list = RowList::of(rows, arguments.n_rows());
-    require(static_cast<std::int64_t>(factors.shape(0)) == list.count && static_cast<int>(factors.shape(1)) == o.rank,
-            "factors must be (rows, rank)");
-    require(static_cast<std::int64_t>(bias.shape(0)) == list.count, "bias must be (rows,)");
-    const int d = o.dimension();
-    T* gradient;
-    double* loss;
-    auto gradient_out = new_matrix<T>(list.count, d, &gradient);
-    auto loss_out = new_vector<double>(list.count, &loss);
-    const RowKernels<T>& kernels = row_kernels<T>();
-    ScratchPool<T> scratch(threads, kernels.scratch_size(d));
-    for_rows(o, list, 8 * d, o.gram ? d * d : d, threads, [](std::int64_t) { return true; },
-             [&](std::int64_t i, int worker) {
-                 kernels.gradient(o, list[i], factors.data() + i * o.rank, bias.data()[i], scratch.of(worker),
-                                  gradient + i * d, loss + i);
-             });
-    return {gradient_out, loss_out};
 }
 
 template <typename T>
@@ -184,9 +152,6 @@ void bind(nb::module_& m) {
     m.def("solve_rows", &solve_rows<T>, nb::kw_only(), "indptr"_a, "indices"_a, "values"_a, "other"_a.noconvert(),
           "other_bias"_a.none(), "gram"_a.none(), "with_bias"_a, "confidence"_a, "target"_a, "background"_a, "reg"_a,
           "reg_by_count"_a, "rows"_a.none(), "threads"_a);
-    m.def("row_gradients", &row_gradients<T>, nb::kw_only(), "indptr"_a, "indices"_a, "values"_a,
-          "other"_a.noconvert(), "other_bias"_a.none(), "gram"_a.none(), "with_bias"_a, "confidence"_a, "target"_a,
-          "background"_a, "reg"_a, "reg_by_count"_a, "factors"_a.noconvert(), "bias"_a.noconvert(), "rows"_a.none(), "threads"_a);
     m.def("gram", &gram<T>, "x"_a.noconvert(), "threads"_a);
 }
 

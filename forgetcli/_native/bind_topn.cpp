@@ -38,7 +38,7 @@ constexpr std::int64_t BLOCK_USERS = 96;
 
 template <typename T>
 struct AlignedDelete {
-    void operator()(T* data) const { ::operator delete(data, std::align_val_t(CACHE_LINE)); }
+    void operator()(T* data) const { return_buffer(data); }
 };
 template <typename T>
 using Buffer = std::unique_ptr<T[], AlignedDelete<T>>;

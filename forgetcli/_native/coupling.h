@@ -1,4 +1,5 @@
-// The coupling kernel's border: a direction of the other side's parameters, and its product.
+// The border of the kernels that pass over the entries without forming a row's matrix: gradients, the product with a
+// direction of the other side's parameters, and the normal matrices' inverses.
 #pragma once
 
 #include <cstdint>
@@ -22,12 +23,21 @@ struct PairTable {
 };
 
 // The product with the mixed second derivative, halved: how a row's half gradient at p changes, to first order, when
-// the other side moves along δ (and its biases along `delta_bias`). `gram` in the objective is background · Σ_all (x δᵀ + δ xᵀ).
+// the other side moves along δ (and its biases along `delta_bias`).
 template <typename T>
 struct Coupling {
     RowObjective<T> objective;
     PairTable<T> pairs;
-    const T* delta_bias;  // (n_other,) or null
+    const T* delta_bias;      // (n_other,) or null
+    const T* direction_gram;  // background · Σ_all (x δᵀ + δ xᵀ), or null where the background is 0
+};
+
+// Where a row's derivatives at its own parameters p go.
+template <typename T>
+struct RowGradient {
+    T* gradient;     // (dimension,), halved
+    double* loss;    // scalar, the row's part of the objective
+    double* square;  // scalar, p's square in the norm of the row's normal matrix
 };
 
 // The normal matrices of the rows, for the method of conjugate gradients, preconditioned by one shared pencil: a row of
@@ -53,6 +63,9 @@ struct CouplingKernels {
     // Fills rows [begin, end) of a table from x and, where its stride has room, δ, both (count, rank).
     void (*fill)(const PairTable<T>& table, const T* x, const T* delta, std::int64_t begin, std::int64_t end, int rank,
                  void* rows);
+    // The half gradient at p, from a table that is not in 16 bits; scratch has 2 · width elements.
+    void (*gradient)(const RowObjective<T>&, const PairTable<T>&, std::int64_t row, const T* factors, T bias,
+                     T* scratch, RowGradient<T>);
     // out (dimension,); scratch has 2 · width elements.
     void (*couple)(const Coupling<T>&, std::int64_t row, const T* factors, T bias, T* scratch, T* out);
     // Solves a row's system for rhs (dimension,) into out (dimension,); scratch has 7 · padded elements.

@@ -3,6 +3,8 @@
 #include "coupling.h"
 #include "hot_system.h"
 
+#include <type_traits>
+
 namespace forgetcli {
 namespace FORGETCLI_VARIANT {
 namespace {
@@ -11,6 +13,8 @@ namespace {
 constexpr int GROUP = 4;
 // Entries between the one that is computed and the one that is fetched: some microseconds of memory latency.
 constexpr int AHEAD = 24;
+// The rows of so many entries stay in the cache from one pass over them to the next.
+constexpr int CACHED = 2048;
 
 #if defined(__AVX512F__)
 constexpr bool HAS_HALF = true;
@@ -68,141 +72,238 @@ void fill_rows(const PairTable<T>& table, const T* x, const T* delta, std::int64
     }
 }
 
-// What the entries of one group contribute: out += Σ_e along_e x_e + pull_e δ_e.
-template <typename T, typename Storage, int COUNT>
-FORGETCLI_INLINE void couple_group(const Coupling<T>& c, std::int64_t first, const T* p, T bias, T* sums,
-                                   T* bias_sum) {
-    using Element = typename Storage::Element;
-    constexpr int L = LANES<T>;
-    const RowObjective<T>& o = c.objective;
-    const Element* table = static_cast<const Element*>(c.pairs.rows);
-    const int width = c.pairs.width;
-    const Element* rows[COUNT];
-    Vector<T> with_x[COUNT], with_delta[COUNT];
-    for (int e = 0; e < COUNT; ++e) {
-        rows[e] = table + c.pairs.stride * static_cast<std::int64_t>(o.indices[first + e]);
-        with_x[e] = with_delta[e] = zero<T>();
-    }
-    for (int j = 0; j < width; j += L) {
-        const Vector<T> own = load<T>(p + j);
-        for (int e = 0; e < COUNT; ++e) {
-            with_x[e] += own * Storage::read(rows[e] + j);
-            with_delta[e] += own * Storage::read(rows[e] + width + j);
-        }
-    }
-    T x_weight[COUNT], delta_weight[COUNT];
-    for (int e = 0; e < COUNT; ++e) {
-        const std::int64_t index = o.indices[first + e];
-        const Terms<T> terms(o, first + e, index);
-        const T delta_bias = c.delta_bias ? c.delta_bias[index] : T(0);
-        const T along = terms.weight * (sum_lanes<T>(with_delta[e]) * c.pairs.delta_unscale + delta_bias);
-        const T pull = terms.weight * (sum_lanes<T>(with_x[e]) * c.pairs.x_unscale + bias) - terms.slope;
-        x_weight[e] = along * c.pairs.x_unscale;
-        delta_weight[e] = pull * c.pairs.delta_unscale;
-        *bias_sum += along;
-    }
-    for (int j = 0; j < width; j += L) {
-        Vector<T> sum = load<T>(sums + j);
-        for (int e = 0; e < COUNT; ++e) {
-            sum += x_weight[e] * Storage::read(rows[e] + j);
-            sum += delta_weight[e] * Storage::read(rows[e] + width + j);
-        }
-        store<T>(sums + j, sum);
-    }
+template <typename T, typename Storage>
+FORGETCLI_INLINE const typename Storage::Element* row_of(const PairTable<T>& table, std::int64_t index) {
+    return static_cast<const typename Storage::Element*>(table.rows) + table.stride * index;
 }
 
-template <typename T, typename Storage>
-FORGETCLI_INLINE void fetch(const RowObjective<T>& o, const PairTable<T>& table, std::int64_t entry) {
-    if (entry >= o.nnz) return;
-    constexpr int SIZE = sizeof(typename Storage::Element);
-    const int bytes = table.stride * SIZE;
-    const char* at = static_cast<const char*>(table.rows) + o.indices[entry] * std::int64_t{bytes};
-    for (int byte = 0; byte < bytes; byte += 64) FORGETCLI_PREFETCH(at + byte);
+// A sum of rows: in registers where the number W of their vectors is known at compile time, else (W = 0) in memory.
+template <typename T, int W>
+class Sums {
+  public:
+    Sums(T* memory, int) : memory_(memory) {
+        for (int j = 0; j < W; ++j) parts_[j] = zero<T>();
+    }
+    FORGETCLI_INLINE void add(int j, Vector<T> v) { parts_[j] += v; }
+    void finish() {
+        for (int j = 0; j < W; ++j) store<T>(memory_ + j * LANES<T>, parts_[j]);
+    }
+
+  private:
+    T* memory_;
+    Vector<T> parts_[W];
+};
+
+template <typename T>
+class Sums<T, 0> {
+  public:
+    Sums(T* memory, int width) : memory_(memory) {
+        for (int j = 0; j < width; ++j) memory_[j] = 0;
+    }
+    FORGETCLI_INLINE void add(int j, Vector<T> v) {
+        store<T>(memory_ + j * LANES<T>, load<T>(memory_ + j * LANES<T>) + v);
+    }
+    void finish() {}
+
+  private:
+    T* memory_;
+};
+
+// The number of a row's vectors.
+template <typename T, int W>
+FORGETCLI_INLINE int vectors(int width) {
+    return W > 0 ? W : width / LANES<T>;
+}
+
+// Calls group(first entry, its size as a constant) on the entries [begin, end). `ahead`: fetches the rows of the entries
+// to come from memory, of each `parts` times W vectors.
+template <typename T, typename Storage, int W, int SIZE, typename Group>
+FORGETCLI_INLINE void in_groups(const RowObjective<T>& o, const PairTable<T>& table, int parts, bool ahead,
+                                std::int64_t begin, std::int64_t end, Group group) {
+    constexpr int LINE = 64;
+    const int bytes = parts * vectors<T, W>(table.width) * LANES<T> * static_cast<int>(sizeof(typename Storage::Element));
+    std::int64_t e = begin;
+    for (; e + SIZE <= end; e += SIZE) {
+        if (ahead) {
+            const std::int64_t first = e + AHEAD + SIZE <= o.nnz ? e + AHEAD : begin;
+            for (int i = 0; i < SIZE; ++i) {
+                const char* row = reinterpret_cast<const char*>(row_of<T, Storage>(table, o.indices[first + i]));
+                for (int at = 0; at < bytes; at += LINE) FORGETCLI_PREFETCH(row + at);
+            }
+        }
+        group(e, std::integral_constant<int, SIZE>());
+    }
+    for (; e < end; ++e) group(e, std::integral_constant<int, 1>());
 }
 
 // Sums of at most so many entries are added to the row's: rounding grows with the number of sums, not of entries.
 constexpr int PIECE = 512;
 
-template <typename T, typename Storage>
-void couple_row(const Coupling<T>& c, std::int64_t row, const T* factors, T bias, T* scratch, T* out) {
-    const RowObjective<T>& o = c.objective;
-    const int width = c.pairs.width;
-    T* p = scratch;
-    T* sums = scratch + width;
-    for (int j = 0; j < width; ++j) p[j] = j < o.rank ? factors[j] : T(0);
-    for (int j = 0; j < o.dimension(); ++j) out[j] = 0;
-    const T own_bias = o.with_bias ? bias : T(0);
-
+// Calls piece(begin, end) on the pieces of a row.
+template <typename T, typename Piece>
+FORGETCLI_INLINE void in_pieces(const RowObjective<T>& o, std::int64_t row, Piece piece) {
     const std::int64_t end = o.indptr[row + 1];
     for (std::int64_t begin = o.indptr[row]; begin < end; begin += PIECE) {
-        const std::int64_t stop = begin + PIECE < end ? begin + PIECE : end;
-        T bias_sum = 0;
-        for (int j = 0; j < width; ++j) sums[j] = 0;
-        std::int64_t e = begin;
-        for (; e + GROUP <= stop; e += GROUP) {
-            for (int ahead = 0; ahead < GROUP; ++ahead) fetch<T, Storage>(o, c.pairs, e + AHEAD + ahead);
-            couple_group<T, Storage, GROUP>(c, e, p, own_bias, sums, &bias_sum);
-        }
-        for (; e < stop; ++e) {
-            fetch<T, Storage>(o, c.pairs, e + AHEAD);
-            couple_group<T, Storage, 1>(c, e, p, own_bias, sums, &bias_sum);
-        }
-        for (int j = 0; j < o.rank; ++j) out[j] += sums[j];
-        if (o.with_bias) out[o.rank] += bias_sum;
-    }
-    if (!o.gram) return;
-    for (int i = 0; i < o.rank; ++i) {
-        for (int j = 0; j < o.rank; ++j) out[i] += o.gram[i * static_cast<std::int64_t>(o.rank) + j] * p[j];
+        piece(begin, begin + PIECE < end ? begin + PIECE : end);
     }
 }
 
-// sums += Σ_e w_e (x_e·p + p's bias) x_e over the entries of one group, x_e without its constant; and the weights' sum.
-template <typename T, typename Storage, int COUNT>
-FORGETCLI_INLINE void product_group(const NormalSystem<T>& s, std::int64_t first, const T* p, T bias, T* sums,
-                                    T* bias_sum) {
-    using Element = typename Storage::Element;
+// What a piece's entries contribute to a coupling: sums = Σ_e along_e x_e + pull_e δ_e.
+template <typename T, typename Storage, int W>
+T couple_piece(const Coupling<T>& c, std::int64_t begin, std::int64_t end, const T* p, T bias, T* memory) {
     constexpr int L = LANES<T>;
-    const RowObjective<T>& o = s.objective;
-    const Element* table = static_cast<const Element*>(s.table.rows);
-    const Element* rows[COUNT];
-    Vector<T> dots[COUNT];
-    for (int e = 0; e < COUNT; ++e) {
-        rows[e] = table + s.table.stride * static_cast<std::int64_t>(o.indices[first + e]);
-        dots[e] = zero<T>();
+    const RowObjective<T>& o = c.objective;
+    const PairTable<T>& table = c.pairs;
+    const int w = vectors<T, W>(table.width);
+    Sums<T, W> sums(memory, table.width);
+    T bias_sum = 0;
+    in_groups<T, Storage, W, GROUP / 2>(o, table, 2, true, begin, end, [&](std::int64_t first, auto size) FORGETCLI_INLINE_LAMBDA {
+        constexpr int COUNT = decltype(size)::value;
+        const typename Storage::Element* rows[COUNT];
+        Vector<T> dots[2 * COUNT];  // with x, with δ
+        for (int e = 0; e < COUNT; ++e) {
+            rows[e] = row_of<T, Storage>(table, o.indices[first + e]);
+            dots[2 * e] = dots[2 * e + 1] = zero<T>();
+        }
+        for (int j = 0; j < w; ++j) {
+            const Vector<T> own = load<T>(p + j * L);
+            for (int e = 0; e < COUNT; ++e) {
+                dots[2 * e] += own * Storage::read(rows[e] + j * L);
+                dots[2 * e + 1] += own * Storage::read(rows[e] + table.width + j * L);
+            }
+        }
+        T products[2 * COUNT];
+        sum_each<T, 2 * COUNT>(dots, products);
+        T x_weight[COUNT], delta_weight[COUNT];
+        for (int e = 0; e < COUNT; ++e) {
+            const std::int64_t index = o.indices[first + e];
+            const Terms<T> terms(o, first + e, index);
+            const T delta_bias = c.delta_bias ? c.delta_bias[index] : T(0);
+            const T along = terms.weight * (products[2 * e + 1] * table.delta_unscale + delta_bias);
+            const T pull = terms.weight * (products[2 * e] * table.x_unscale + bias) - terms.slope;
+            x_weight[e] = along * table.x_unscale;
+            delta_weight[e] = pull * table.delta_unscale;
+            bias_sum += along;
+        }
+        for (int j = 0; j < w; ++j) {
+            Vector<T> sum = zero<T>();
+            for (int e = 0; e < COUNT; ++e) {
+                sum += x_weight[e] * Storage::read(rows[e] + j * L);
+                sum += delta_weight[e] * Storage::read(rows[e] + table.width + j * L);
+            }
+            sums.add(j, sum);
+        }
+    });
+    sums.finish();
+    return bias_sum;
+}
+
+template <typename T, typename Storage, int W>
+void couple_row(const Coupling<T>& c, std::int64_t row, const T* factors, T bias, T* scratch, T* out) {
+    const RowObjective<T>& o = c.objective;
+    T* p = scratch;
+    T* sums = scratch + c.pairs.width;
+    for (int j = 0; j < c.pairs.width; ++j) p[j] = j < o.rank ? factors[j] : T(0);
+    for (int j = 0; j < o.dimension(); ++j) out[j] = 0;
+    const T own_bias = o.with_bias ? bias : T(0);
+    in_pieces(o, row, [&](std::int64_t begin, std::int64_t end) {
+        const T bias_sum = couple_piece<T, Storage, W>(c, begin, end, p, own_bias, sums);
+        for (int j = 0; j < o.rank; ++j) out[j] += sums[j];
+        if (o.with_bias) out[o.rank] += bias_sum;
+    });
+    if (!c.direction_gram) return;
+    for (int i = 0; i < o.rank; ++i) {
+        for (int j = 0; j < o.rank; ++j) out[i] += c.direction_gram[i * static_cast<std::int64_t>(o.rank) + j] * p[j];
     }
-    for (int j = 0; j < s.table.width; j += L) {
-        const Vector<T> own = load<T>(p + j);
-        for (int e = 0; e < COUNT; ++e) dots[e] += own * Storage::read(rows[e] + j);
+}
+
+// Passes over a piece's entries with p: sums = Σ_e pull_e x_e, where pull_e = pull(e, x_e·p + bias); returns Σ_e pull_e.
+template <typename T, typename Storage, int W, typename Pull>
+FORGETCLI_INLINE T pull_piece(const RowObjective<T>& o, const PairTable<T>& table, bool ahead, std::int64_t begin,
+                              std::int64_t end, const T* p, T bias, T* memory, Pull pull) {
+    constexpr int L = LANES<T>;
+    const int w = vectors<T, W>(table.width);
+    Sums<T, W> sums(memory, table.width);
+    T bias_sum = 0;
+    in_groups<T, Storage, W, GROUP>(o, table, 1, ahead, begin, end, [&](std::int64_t first, auto size) FORGETCLI_INLINE_LAMBDA {
+        constexpr int COUNT = decltype(size)::value;
+        const typename Storage::Element* rows[COUNT];
+        Vector<T> dots[COUNT];
+        for (int e = 0; e < COUNT; ++e) {
+            rows[e] = row_of<T, Storage>(table, o.indices[first + e]);
+            dots[e] = zero<T>();
+        }
+        for (int j = 0; j < w; ++j) {
+            const Vector<T> own = load<T>(p + j * L);
+            for (int e = 0; e < COUNT; ++e) dots[e] += own * Storage::read(rows[e] + j * L);
+        }
+        T pulls[COUNT];
+        sum_each<T, COUNT>(dots, pulls);
+        for (int e = 0; e < COUNT; ++e) {
+            pulls[e] = pull(first + e, pulls[e] * table.x_unscale + bias);
+            bias_sum += pulls[e];
+            pulls[e] *= table.x_unscale;
+        }
+        for (int j = 0; j < w; ++j) {
+            Vector<T> sum = zero<T>();
+            for (int e = 0; e < COUNT; ++e) sum += pulls[e] * Storage::read(rows[e] + j * L);
+            sums.add(j, sum);
+        }
+    });
+    sums.finish();
+    return bias_sum;
+}
+
+template <typename T, typename Storage, int W>
+void gradient_row(const RowObjective<T>& o, const PairTable<T>& table, std::int64_t row, const T* factors, T bias,
+                  T* scratch, RowGradient<T> out) {
+    T* p = scratch;
+    T* sums = scratch + table.width;
+    for (int j = 0; j < table.width; ++j) p[j] = j < o.rank ? factors[j] : T(0);
+    for (int j = 0; j < o.dimension(); ++j) out.gradient[j] = 0;
+    const T own_bias = o.with_bias ? bias : T(0);
+
+    double loss = 0, square = 0;
+    in_pieces(o, row, [&](std::int64_t begin, std::int64_t end) {
+        const T bias_sum = pull_piece<T, Storage, W>(
+            o, table, true, begin, end, p, own_bias, sums, [&](std::int64_t e, T prediction) FORGETCLI_INLINE_LAMBDA {
+                const Terms<T> terms(o, e, o.indices[e]);
+                const T error = terms.target - prediction;
+                loss += double(terms.confidence) * double(error) * double(error) -
+                        double(o.background) * double(prediction) * double(prediction);
+                square += double(terms.weight) * double(prediction) * double(prediction);
+                return terms.weight * prediction - terms.slope;
+            });
+        for (int j = 0; j < o.rank; ++j) out.gradient[j] += sums[j];
+        if (o.with_bias) out.gradient[o.rank] += bias_sum;
+    });
+    const T ridge = T(o.reg * (o.reg_by_count ? double(o.indptr[row + 1] - o.indptr[row]) : 1.0));
+    for (int i = 0; i < o.dimension(); ++i) {
+        const T own = i < o.rank ? p[i] : own_bias;
+        T dense = ridge * own;
+        if (o.gram) {
+            for (int j = 0; j < o.rank; ++j) dense += o.gram[i * static_cast<std::int64_t>(o.rank) + j] * p[j];
+        }
+        loss += double(dense) * double(own);
+        square += double(dense) * double(own);
+        out.gradient[i] += dense;
     }
-    T weights[COUNT];
-    for (int e = 0; e < COUNT; ++e) {
-        const T value = T(o.values[first + e]);
-        const T weight = o.confidence_slope * value + o.confidence_offset - o.background;
-        const T along = weight * (sum_lanes<T>(dots[e]) * s.table.x_unscale + bias);
-        weights[e] = along * s.table.x_unscale;
-        *bias_sum += along;
-    }
-    for (int j = 0; j < s.table.width; j += L) {
-        Vector<T> sum = load<T>(sums + j);
-        for (int e = 0; e < COUNT; ++e) sum += weights[e] * Storage::read(rows[e] + j);
-        store<T>(sums + j, sum);
-    }
+    *out.loss = loss;
+    *out.square = square;
 }
 
 // q = the row's normal matrix times p; both have `padded` elements.
-template <typename T, typename Storage>
+template <typename T, typename Storage, int W>
 void normal_product(const NormalSystem<T>& s, std::int64_t row, const T* p, T* q) {
     const RowObjective<T>& o = s.objective;
     const std::int64_t begin = o.indptr[row], end = o.indptr[row + 1];
     const T bias = o.with_bias ? p[o.rank] : T(0);
-    T bias_sum = 0;
-    for (int j = 0; j < s.padded; ++j) q[j] = 0;
-    std::int64_t e = begin;
-    for (; e + GROUP <= end; e += GROUP) {
-        for (int ahead = 0; ahead < GROUP; ++ahead) fetch<T, Storage>(o, s.table, e + AHEAD + ahead);
-        product_group<T, Storage, GROUP>(s, e, p, bias, q, &bias_sum);
-    }
-    for (; e < end; ++e) product_group<T, Storage, 1>(s, e, p, bias, q, &bias_sum);
+    // Where the bias lies within the table's width, the table has zeros there.
+    for (int j = s.table.width; j < s.padded; ++j) q[j] = 0;
+    const T bias_sum = pull_piece<T, Storage, W>(
+        o, s.table, end - begin > CACHED, begin, end, p, bias, q, [&](std::int64_t e, T along) FORGETCLI_INLINE_LAMBDA {
+            return (o.confidence_slope * T(o.values[e]) + o.confidence_offset - o.background) * along;
+        });
     if (o.with_bias) q[o.rank] += bias_sum;
     const T ridge = T(o.reg * (o.reg_by_count ? double(end - begin) : 1.0));
     for (int i = 0; i < o.dimension(); ++i) {
@@ -214,18 +315,45 @@ void normal_product(const NormalSystem<T>& s, std::int64_t row, const T* p, T* q
     }
 }
 
+// out = vᵀ M: v has `rows` elements, M (rows, width) whole vectors, W of them at a time in registers.
+template <typename T, int W>
+FORGETCLI_INLINE void multiply_columns(const T* v, const T* matrix, int rows, int width, T* out) {
+    constexpr int L = LANES<T>;
+    Vector<T> even[W], odd[W];
+    for (int j = 0; j < W; ++j) even[j] = odd[j] = zero<T>();
+    int i = 0;
+    for (; i + 2 <= rows; i += 2) {
+        const T* m = matrix + i * static_cast<std::int64_t>(width);
+        for (int j = 0; j < W; ++j) {
+            even[j] += v[i] * load<T>(m + j * L);
+            odd[j] += v[i + 1] * load<T>(m + width + j * L);
+        }
+    }
+    if (i < rows) {
+        for (int j = 0; j < W; ++j) even[j] += v[i] * load<T>(matrix + i * static_cast<std::int64_t>(width) + j * L);
+    }
+    for (int j = 0; j < W; ++j) store<T>(out + j * L, even[j] + odd[j]);
+}
+
+template <typename T>
+void multiply(const T* v, const T* matrix, int rows, int width, T* out) {
+    constexpr int L = LANES<T>;
+    int at = 0;
+    for (; at + 4 * L <= width; at += 4 * L) multiply_columns<T, 4>(v, matrix + at, rows, width, out + at);
+    for (; at < width; at += L) multiply_columns<T, 1>(v, matrix + at, rows, width, out + at);
+}
+
 // z = E (n · slope + offset)⁻¹ Eᵀ r; all have `padded` elements, t is scratch.
 template <typename T>
 void precondition(const NormalSystem<T>& s, std::int64_t entries, const T* r, T* t, T* z) {
     const int d = s.objective.dimension();
-    for (int j = 0; j < s.padded; ++j) t[j] = z[j] = 0;
-    for (int i = 0; i < d; ++i) subtract_row<T>(t, -r[i], s.vectors + i * s.padded, 0, s.padded);
+    multiply(r, s.vectors, d, s.padded, t);
     for (int j = 0; j < s.padded; ++j) t[j] /= T(entries) * s.slope[j] + s.offset[j];
-    for (int j = 0; j < d; ++j) subtract_row<T>(z, -t[j], s.vectors_transposed + j * s.padded, 0, s.padded);
+    multiply(t, s.vectors_transposed, d, s.padded, z);
 }
 
 // Preconditioned conjugate gradients (Hestenes & Stiefel 1952).
-template <typename T, typename Storage>
+template <typename T, typename Storage, int W>
 void solve_row(const NormalSystem<T>& s, std::int64_t row, const T* rhs, T* scratch, T* out) {
     const int n = s.padded, d = s.objective.dimension();
     T *x = scratch, *r = x + n, *z = r + n, *p = z + n, *q = p + n, *t = q + n;
@@ -240,7 +368,7 @@ void solve_row(const NormalSystem<T>& s, std::int64_t row, const T* rhs, T* scra
         T rz = dot_rows<T>(r, z, 0, n);
         const T goal = s.tolerance * s.tolerance * rz;
         for (int step = 0; step < s.max_iterations && rz > goal; ++step) {
-            normal_product<T, Storage>(s, row, p, q);
+            normal_product<T, Storage, W>(s, row, p, q);
             const T curvature = dot_rows<T>(p, q, 0, n);
             if (!(curvature > 0)) break;
             subtract_row<T>(x, -rz / curvature, p, 0, n);
@@ -262,32 +390,60 @@ void fill_float(const PairTable<float>& table, const float* x, const float* delt
     fill_rows<float, Whole<float>>(table, x, delta, begin, end, rank, rows);
 }
 
-void couple_float(const Coupling<float>& c, std::int64_t row, const float* factors, float bias, float* scratch,
-                  float* out) {
-#if defined(__AVX512F__) || defined(__AVX2__)
-    if (c.pairs.half) return couple_row<float, Half>(c, row, factors, bias, scratch, out);
-#endif
-    couple_row<float, Whole<float>>(c, row, factors, bias, scratch, out);
+// Calls run with the number of a row's vectors as a constant: exact up to four, which registers hold, else 0.
+template <typename T, typename Run>
+FORGETCLI_INLINE void for_vectors(int width, Run run) {
+    switch (width / LANES<T>) {
+        case 1: return run(std::integral_constant<int, 1>());
+        case 2: return run(std::integral_constant<int, 2>());
+        case 3: return run(std::integral_constant<int, 3>());
+        case 4: return run(std::integral_constant<int, 4>());
+        default: return run(std::integral_constant<int, 0>());
+    }
 }
 
-void solve_float(const NormalSystem<float>& s, std::int64_t row, const float* rhs, float* scratch, float* out) {
+template <typename T>
+void gradient(const RowObjective<T>& o, const PairTable<T>& table, std::int64_t row, const T* factors, T bias,
+              T* scratch, RowGradient<T> out) {
+    for_vectors<T>(table.width, [&](auto w) {
+        gradient_row<T, Whole<T>, decltype(w)::value>(o, table, row, factors, bias, scratch, out);
+    });
+}
+
+template <typename T>
+void couple(const Coupling<T>& c, std::int64_t row, const T* factors, T bias, T* scratch, T* out) {
+    for_vectors<T>(c.pairs.width, [&](auto w) {
 #if defined(__AVX512F__) || defined(__AVX2__)
-    if (s.table.half) return solve_row<float, Half>(s, row, rhs, scratch, out);
+        if constexpr (sizeof(T) == 4) {
+            if (c.pairs.half) return couple_row<T, Half, decltype(w)::value>(c, row, factors, bias, scratch, out);
+        }
 #endif
-    solve_row<float, Whole<float>>(s, row, rhs, scratch, out);
+        couple_row<T, Whole<T>, decltype(w)::value>(c, row, factors, bias, scratch, out);
+    });
+}
+
+template <typename T>
+void solve(const NormalSystem<T>& s, std::int64_t row, const T* rhs, T* scratch, T* out) {
+    for_vectors<T>(s.table.width, [&](auto w) {
+#if defined(__AVX512F__) || defined(__AVX2__)
+        if constexpr (sizeof(T) == 4) {
+            if (s.table.half) return solve_row<T, Half, decltype(w)::value>(s, row, rhs, scratch, out);
+        }
+#endif
+        solve_row<T, Whole<T>, decltype(w)::value>(s, row, rhs, scratch, out);
+    });
 }
 
 }  // namespace
 
 const CouplingKernels<float>& coupling_float() {
-    static const CouplingKernels<float> table{HAS_HALF, fill_float, couple_float, solve_float};
+    static const CouplingKernels<float> table{HAS_HALF, fill_float, gradient<float>, couple<float>, solve<float>};
     return table;
 }
 
 const CouplingKernels<double>& coupling_double() {
-    static const CouplingKernels<double> table{false, fill_rows<double, Whole<double>>,
-                                               couple_row<double, Whole<double>>,
-                                               solve_row<double, Whole<double>>};
+    static const CouplingKernels<double> table{false, fill_rows<double, Whole<double>>, gradient<double>,
+                                               couple<double>, solve<double>};
     return table;
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <utility>
 
 #if defined(__AVX2__)
 #include <immintrin.h>
@@ -18,9 +19,11 @@
 
 #if defined(__GNUC__)
 #define FORGETCLI_INLINE inline __attribute__((always_inline))
+#define FORGETCLI_INLINE_LAMBDA __attribute__((always_inline))
 #define FORGETCLI_PREFETCH(address) __builtin_prefetch(address, 0, 2)
 #else
 #define FORGETCLI_INLINE __forceinline
+#define FORGETCLI_INLINE_LAMBDA
 #define FORGETCLI_PREFETCH(address) ((void)(address))
 #endif
 
@@ -95,6 +98,65 @@ FORGETCLI_INLINE Vector<T> zero() {
     return Vector<T>{};
 }
 
+#if defined(__has_builtin)
+#if defined(__GNUC__) && __has_builtin(__builtin_shufflevector)
+#define FORGETCLI_HAS_SHUFFLE
+#endif
+#endif
+
+#if defined(FORGETCLI_HAS_SHUFFLE)
+template <typename T, int TURN, int... LANE>
+FORGETCLI_INLINE Vector<T> rotate_lanes(Vector<T> v, std::integer_sequence<int, LANE...>) {
+    return __builtin_shufflevector(v, v, ((LANE + TURN) % LANES<T>)...);
+}
+
+// Lane i of the result is lane (i + TURN) mod LANES of v.
+template <typename T, int TURN>
+FORGETCLI_INLINE Vector<T> rotate(Vector<T> v) {
+    return rotate_lanes<T, TURN>(v, std::make_integer_sequence<int, LANES<T>>());
+}
+
+// Swaps the off-diagonal halves of each square of 2 HALF lanes that the vectors `upper` and `lower` cross.
+template <typename T, int HALF, int... LANE>
+FORGETCLI_INLINE void swap_halves(Vector<T>& upper, Vector<T>& lower, std::integer_sequence<int, LANE...>) {
+    constexpr int L = LANES<T>;
+    const Vector<T> first = __builtin_shufflevector(upper, lower, (LANE & HALF ? L + LANE - HALF : LANE)...);
+    lower = __builtin_shufflevector(upper, lower, (LANE & HALF ? L + LANE : LANE + HALF)...);
+    upper = first;
+}
+
+// Transposes the square that LANES vectors make.
+template <typename T, int HALF = LANES<T> / 2>
+FORGETCLI_INLINE void transpose(Vector<T>* rows) {
+    for (int i = 0; i < LANES<T>; ++i) {
+        if (!(i & HALF)) {
+            swap_halves<T, HALF>(rows[i], rows[i + HALF], std::make_integer_sequence<int, LANES<T>>());
+        }
+    }
+    if constexpr (HALF > 1) transpose<T, HALF / 2>(rows);
+}
+#else
+template <typename T, int TURN>
+FORGETCLI_INLINE Vector<T> rotate(const Vector<T>& v) {
+    T lane[2 * LANES<T>];
+    store<T>(lane, v);
+    store<T>(lane + LANES<T>, v);
+    return load<T>(lane + TURN);
+}
+
+template <typename T>
+FORGETCLI_INLINE void transpose(Vector<T>* rows) {
+    constexpr int L = LANES<T>;
+    T square[L][L];
+    for (int i = 0; i < L; ++i) {
+        T lane[L];
+        store<T>(lane, rows[i]);
+        for (int j = 0; j < L; ++j) square[j][i] = lane[j];
+    }
+    for (int i = 0; i < L; ++i) rows[i] = load<T>(square[i]);
+}
+#endif
+
 // The sum of all lanes, in halves: ((0 + 8) + (4 + 12)) + …, the same on every call.
 template <typename T>
 FORGETCLI_INLINE T sum_lanes(Vector<T> v) {
@@ -143,6 +205,24 @@ FORGETCLI_INLINE double sum_lanes<double>(Vector<double> v) {
 }
 #endif
 #endif
+
+// The sums of the lanes of COUNT vectors.
+template <typename T, int COUNT>
+FORGETCLI_INLINE void sum_each(const Vector<T>* v, T* sums) {
+#if defined(__AVX512F__)
+    if constexpr (COUNT == 4 && sizeof(T) == 4) {
+        __m256 half[4];
+        for (int i = 0; i < 4; ++i) {
+            half[i] = _mm256_add_ps(_mm512_castps512_ps256((__m512)v[i]), _mm512_extractf32x8_ps((__m512)v[i], 1));
+        }
+        const __m256 quarters =
+            _mm256_hadd_ps(_mm256_hadd_ps(half[0], half[1]), _mm256_hadd_ps(half[2], half[3]));
+        _mm_storeu_ps(sums, _mm_add_ps(_mm256_castps256_ps128(quarters), _mm256_extractf128_ps(quarters, 1)));
+        return;
+    }
+#endif
+    for (int i = 0; i < COUNT; ++i) sums[i] = sum_lanes<T>(v[i]);
+}
 
 FORGETCLI_INLINE int round_up(int n, int multiple) { return (n + multiple - 1) / multiple * multiple; }
 

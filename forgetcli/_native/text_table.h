@@ -68,7 +68,7 @@ private:
         std::int32_t number;  // -1 in a free slot
     };
     struct Deleter {
-        void operator()(Slot* slots) const { ::operator delete(slots, std::align_val_t(CACHE_LINE)); }
+        void operator()(Slot* slots) const { return_buffer(slots); }
     };
 
     static std::uint32_t tag(std::uint64_t hash) { return static_cast<std::uint32_t>(hash >> 32); }

@@ -20,10 +20,20 @@ DUPLICATES = ("last", "sum", "mean", "max")
 BAD_ROWS = ("stop", "drop")
 
 
+def add_help_options(parser: Parser) -> None:
+    """What a command has that does nothing but print a text."""
+    group = parser.add_argument_group("help")
+    group.add_argument("--debug", action="store_true", help="show where in the program an error arose")
+    group.add_argument("-h", "--help", action="store_true", help="show this help")
+
+
 def add_output_options(parser: Parser) -> None:
     """How a command talks, and how much of the machine it takes."""
     group = parser.add_argument_group("output and help")
     group.add_argument("--json", action="store_true", help="print one JSON object on standard output, nothing else")
+    group.add_argument(
+        "--json-schema", action="store_true", help="print the JSON Schema of that object, and do no more"
+    )
     group.add_argument("-q", "--quiet", action="store_true", help="say nothing but warnings and errors")
     group.add_argument("--progress", action="store_true", help="log progress also where there is no terminal")
     group.add_argument("--debug", action="store_true", help="show where in the program an error arose")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import re
 import shutil
-import sys
 import textwrap
 from difflib import get_close_matches
 from typing import NoReturn
@@ -19,15 +18,16 @@ MOST_COLUMNS = 80
 class Parser(argparse.ArgumentParser):
     """Raises UsageError instead of leaving the process."""
 
-    def parse(self, given: list[str]) -> argparse.Namespace | None:
-        """The arguments, or None when help was asked for and given."""
-        if any(argument in ("-h", "--help") for argument in given):
-            sys.stdout.write(self.format_help())
-            return None
+    def parse(self, given: list[str]) -> argparse.Namespace:
+        """The arguments."""
         arguments, unknown = self.parse_known_intermixed_args(given)
         if unknown:
             raise self._unknown(unknown[0])
         return arguments
+
+    def has(self, flag: str) -> bool:
+        """Whether there is such an option."""
+        return flag in self._option_string_actions
 
     def error(self, message: str) -> NoReturn:
         """argparse's way to report a mistake."""

@@ -7,9 +7,13 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from forgetcli.cli.limits import not_enough_memory, run_within_limits, tells_of_no_memory
 from forgetcli.errors import FileSystemError, ForgetError, UsageError
+
+if TYPE_CHECKING:
+    from forgetcli.cli.parser import Parser
 
 COMMANDS = {
     "train": "train a model on interactions",
@@ -18,6 +22,9 @@ COMMANDS = {
     "compare": "compare a model that forgot with one that never knew",
     "recommend": "list the best items for users",
     "info": "say what a model file is",
+    "import": "take over a model that another trainer made",
+    "export": "write a model for another program to serve",
+    "completion": "print what a shell needs to complete commands and options",
 }
 
 HELP = """\
@@ -30,6 +37,8 @@ commands:
 {commands}
 
 Each command explains itself: forget COMMAND --help
+Defaults of options are set in the environment (FORGET_THREADS=4) or in a file,
+forget.toml: forget help settings
 
 examples:
   forget train ratings.parquet
@@ -93,6 +102,11 @@ def run(given: list[str]) -> None:
     if name in ("-h", "--help", "help"):
         if rest and rest[0] in COMMANDS:
             return run([rest[0], "--help"])
+        if rest and rest[0] == "settings":
+            from forgetcli.cli.settings import HELP as SETTINGS_HELP
+
+            sys.stdout.write(SETTINGS_HELP)
+            return None
         listed = "\n".join(f"  {command:<10} {summary}" for command, summary in COMMANDS.items())
         sys.stdout.write(HELP.format(commands=listed))
         return None
@@ -103,15 +117,42 @@ def run(given: list[str]) -> None:
         return None
     if name not in COMMANDS:
         raise _unknown_command(name)
+    _run_command(name, rest)
+    return None
+
+
+def parser_of(name: str) -> Parser:
+    """The parser of one command, with all its arguments."""
     from forgetcli.cli.parser import command_parser
 
-    module = import_module(f"forgetcli.cli.{name}")
+    module = _module(name)
     parser = command_parser(name, module.SYNOPSIS, module.DETAILS, module.EXAMPLES)
     module.add_arguments(parser)
-    arguments = parser.parse(rest)
-    if arguments is not None:
-        module.run(arguments)
-    return None
+    return parser
+
+
+def _module(name: str) -> Any:
+    return import_module(f"forgetcli.cli.{name.replace('-', '_')}")
+
+
+def _run_command(name: str, given: list[str]) -> None:
+    from forgetcli.cli import settings
+
+    parser = parser_of(name)
+    if "--json-schema" in given and parser.has("--json-schema"):
+        from forgetcli.report.schemas import schema_text
+
+        print(schema_text(name))
+        return
+    in_force = settings.apply(parser, name, given, os.environ)
+    if "-h" in given or "--help" in given:
+        sys.stdout.write(parser.format_help() + settings.epilogue(name, in_force))
+        return
+    arguments = parser.parse(given)
+    try:
+        _module(name).run(arguments)
+    except UsageError as error:
+        raise settings.explained(error, in_force) from None
 
 
 def _unknown_command(name: str) -> UsageError:

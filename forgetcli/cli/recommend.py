@@ -12,7 +12,7 @@ from forgetcli.cli.parser import Parser, positive_count
 from forgetcli.cli.session import Session
 from forgetcli.cli.targets import STANDARD_STREAM, require_output_is_no_input
 from forgetcli.errors import DataError
-from forgetcli.printable import printable, shorten
+from forgetcli.printable import shorten
 from forgetcli.report.text import count
 
 if TYPE_CHECKING:
@@ -52,7 +52,11 @@ def add_arguments(parser: Parser) -> None:
     files = parser.add_argument_group("files")
     files.add_argument("model", metavar="MODEL", help="a model file")
     files.add_argument(
-        "-o", "--output", default=STANDARD_STREAM, metavar="OUT", help="a .csv, .parquet or .jsonl file to write"
+        "-o",
+        "--output",
+        default=STANDARD_STREAM,
+        metavar="OUT",
+        help="a .csv, .parquet or .jsonl file to write; s3:// too",
     )
     files.add_argument("--item-names", metavar="FILE", help="a table of the items' ids and titles")
     group = parser.add_argument_group("whom for, and how many")
@@ -71,12 +75,14 @@ def run(arguments: argparse.Namespace) -> None:
     """Loads, ranks, and writes while it ranks."""
     from forgetcli import checkpoint
     from forgetcli.recommending import recommend_in_batches
-    from forgetcli.tables import read_item_names, table_format
+    from forgetcli.tables import check_output, output_name, read_item_names, table_format
 
     session = Session(arguments)
     output: str = arguments.output
     require_output_is_no_input(output, [arguments.model, arguments.users, arguments.item_names])
     form = table_format(output)
+    if output != STANDARD_STREAM:
+        check_output(output)
     with session.stage("reading", f"reading {arguments.model}"):
         model = checkpoint.load(arguments.model)
         users, unknown = _users(arguments, model)
@@ -90,7 +96,7 @@ def run(arguments: argparse.Namespace) -> None:
     with session.stage("ranking"):
         if output != STANDARD_STREAM:
             _write(output, form, model, names, batches)
-            document["output"] = output
+            document["output"] = output_name(output)
         elif arguments.json:
             document["recommendations"] = _listed(model, names, batches)
         elif sys.stdout.isatty():
@@ -98,7 +104,7 @@ def run(arguments: argparse.Namespace) -> None:
         else:
             _stream(sys.stdout.buffer, form, model, names, batches)
     if output != STANDARD_STREAM:
-        session.say(f"Wrote the best {arguments.n} for {count(len(users), 'user')} to {printable(output)}")
+        session.say(f"Wrote the best {arguments.n} for {count(len(users), 'user')} to {output_name(output)}")
     session.finish(document)
 
 
@@ -129,9 +135,9 @@ def _users(arguments: argparse.Namespace, model: Model) -> tuple[NDArray[np.int6
 def _write(
     output: str, form: TableFormat, model: Model, names: ItemNames | None, batches: Iterator[Recommendations]
 ) -> None:
-    from forgetcli.files import atomic_write
+    from forgetcli.tables import open_output
 
-    with atomic_write(output) as file:
+    with open_output(output) as file:
         _stream(file, form, model, names, batches)
 
 

@@ -27,37 +27,50 @@ def parquet_table(
     threads: int,
     where: Filter | None = None,
     partitions: Partitions | None = None,
+    *,
+    remote: bool = False,
 ) -> Table:
     """The rows of an open Parquet file, only the columns asked for being read, and only the row groups in which the
     file's statistics do not rule the filter out.
 
+    remote: whether each read costs a round trip, so that few large ones are better than many small ones.
+
     Raises as `TypedColumns.find` does.
     """
-    # Pre-buffering holds the raw bytes of all row groups at once.
-    parquet = pq.ParquetFile(file, pre_buffer=False, buffer_size=READ_BUFFER, page_checksum_verification=True)
+    # Pre-buffering holds the raw bytes of all row groups at once that are read at once.
+    buffer = 0 if remote else READ_BUFFER
+    parquet = pq.ParquetFile(file, pre_buffer=remote, buffer_size=buffer, page_checksum_verification=True)
     columns = TypedColumns.find(name, parquet.schema_arrow.names, options, wanted, where, partitions or {})
     groups = range(parquet.num_row_groups) if where is None else _groups_to_read(file, where, columns.partitions)
-    return Table(name, columns.found, _pieces(parquet, columns, groups, threads))
+    runs = _runs(parquet, groups, longest=1 if remote else None)
+    return Table(name, columns.found, _pieces(parquet, columns, runs, threads))
 
 
 def _pieces(
-    file: pq.ParquetFile, columns: TypedColumns, groups: range | list[int], threads: int
+    file: pq.ParquetFile, columns: TypedColumns, runs: Iterator[tuple[int, list[int]]], threads: int
 ) -> Iterator[Callable[[], Batch]]:
     names = [columns.names[position] for position in columns.in_file()]
-    for first, run in _runs(file, groups):
+    for first, run in runs:
         for records in file.iter_batches(BATCH_ROWS, row_groups=run, columns=names, use_threads=threads != 1):
             yield partial(columns.batch, records, first)
             first += records.num_rows
 
 
-def _runs(file: pq.ParquetFile, groups: range | list[int]) -> Iterator[tuple[int, list[int]]]:
-    """The row groups in runs of neighbours, each with its first row, counted from 1."""
+def _runs(
+    file: pq.ParquetFile, groups: range | list[int], longest: int | None = None
+) -> Iterator[tuple[int, list[int]]]:
+    """The row groups in runs of neighbours, each with its first row, counted from 1.
+
+    longest: how many row groups a run may have, at most.
+    """
     firsts = [1]
     for group in range(file.num_row_groups):
         firsts.append(firsts[-1] + file.metadata.row_group(group).num_rows)
     for _, run in groupby(enumerate(groups), key=lambda each: each[1] - each[0]):
         members = [group for _, group in run]
-        yield firsts[members[0]], members
+        for begin in range(0, len(members), longest or len(members)):
+            part = members[begin : begin + (longest or len(members))]
+            yield firsts[part[0]], part
 
 
 def _groups_to_read(file: pa.NativeFile, where: Filter, partitions: Partitions) -> list[int]:

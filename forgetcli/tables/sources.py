@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Literal, Protocol, TypeAlias
 
 import pyarrow as pa
@@ -15,10 +15,14 @@ from forgetcli.digests import HashingReader, OnDigest
 from forgetcli.errors import DataError, FileSystemError, UsageError
 from forgetcli.files import file_system_errors
 from forgetcli.printable import printable
+from forgetcli.tables.frames import ArrowTable, frame_name, is_frame
 from forgetcli.tables.partitions import Partitions, partitions_of
+from forgetcli.tables.remote import Remote, RemoteFile, files_under, remote, remote_errors
 
-Sources: TypeAlias = str | Path | Sequence[str | Path]
-"""One or several of: a file, a directory of Parquet or of Arrow files, "-" for standard input."""
+Place: TypeAlias = str | Path | ArrowTable
+Sources: TypeAlias = Place | Sequence[Place]
+"""One or several of: a table in memory (see `ArrowTable`), a file, a directory of Parquet or of Arrow files, either of
+these at s3://, gs:// or hdfs://, "-" for standard input."""
 
 PARQUET_SUFFIXES = (".parquet", ".parq", ".pq")
 PARQUET_MAGIC = b"PAR1"
@@ -34,7 +38,7 @@ LONGEST_MAGIC = 6
 class Source:
     """One file to read.
 
-    path: of the file, or None for standard input.
+    path: of the file; None for standard input, a remote file, and a table in memory.
     name: for messages.
     partitions: columns that have one value in all of the file, which the names of the directories say in which it was
                 found ("country=DE").
@@ -43,14 +47,25 @@ class Source:
     path: Path | None
     name: str
     partitions: Partitions = field(default_factory=dict)
+    remote: RemoteFile | None = None
+    frame: object | None = None
 
     @property
     def suffix(self) -> str:
         """The last ending of the name, in lower case and without that of a compression: ".csv" of "a.CSV.gz"."""
-        suffixes = [] if self.path is None else [suffix.lower() for suffix in self.path.suffixes]
+        suffixes = self._suffixes()
         if suffixes and suffixes[-1] in COMPRESSIONS:
             suffixes.pop()
         return suffixes[-1] if suffixes else ""
+
+    @property
+    def packing(self) -> str:
+        """The ending of a compression, or that of the format, in lower case."""
+        return next(reversed(self._suffixes()), "")
+
+    def _suffixes(self) -> list[str]:
+        path = self.path if self.remote is None else PurePosixPath(self.remote.path)
+        return [] if path is None else [suffix.lower() for suffix in path.suffixes]
 
 
 class ByteStream(Protocol):
@@ -63,9 +78,9 @@ class ByteStream(Protocol):
 @dataclass(frozen=True)
 class OpenedSource:
     """An open file: for "parquet" and "arrow" an Arrow file that can seek, for "arrow stream" one that need not, for
-    "text" a stream of unpacked bytes."""
+    "text" a stream of unpacked bytes, for "frame" the table itself."""
 
-    kind: Literal["parquet", "arrow", "arrow stream", "text"]
+    kind: Literal["parquet", "arrow", "arrow stream", "text", "frame"]
     file: Any
 
 
@@ -77,17 +92,36 @@ def find_sources(sources: Sources) -> list[Source]:
     Raises FileSystemError for what is not there or not readable, DataError for a directory without such files, and
     UsageError for standard input named twice or no input at all.
     """
-    given = [sources] if isinstance(sources, (str, Path)) else list(sources)
+    given = [sources] if isinstance(sources, (str, Path)) or is_frame(sources) else _listed(sources)
     if not given:
         raise UsageError("no input was named", hint="name a file, a directory of Parquet files, or - for stdin")
-    if sum(str(source) == "-" for source in given) > 1:
+    if sum(isinstance(source, str) and source == "-" for source in given) > 1:
         raise UsageError("standard input (-) can be read only once")
     return [file for source in given for file in _files_of(source)]
 
 
-def _files_of(source: str | Path) -> list[Source]:
+def _listed(sources: object) -> list[Place]:
+    """Raises UsageError for what is no list of places."""
+    if hasattr(sources, "collect"):  # lazy frames of Polars and their like
+        raise UsageError(f"{frame_name(sources)} has no rows yet", hint="call its collect()")
+    listed: list[Place] = []
+    for each in sources if isinstance(sources, Iterable) else [sources]:
+        if isinstance(each, (str, Path)) or is_frame(each):
+            listed.append(each)
+        else:
+            raise UsageError(
+                f"{frame_name(each)} is no table", hint="give a path, a data frame, or what has __arrow_c_stream__"
+            )
+    return listed
+
+
+def _files_of(source: Place) -> list[Source]:
+    if not isinstance(source, (str, Path)):
+        return [Source(None, frame_name(source), frame=source)]
     if str(source) == "-":
         return [Source(None, "standard input")]
+    if (place := remote(source)) is not None:
+        return _remote_files(place)
     path = Path(source)
     with file_errors(printable(str(path))):
         if not path.is_dir():
@@ -97,6 +131,21 @@ def _files_of(source: str | Path) -> list[Source]:
         raise no_tables(printable(str(path)))
     partitions = partitions_of(files)
     return [Source(path / file, printable(str(path / file)), partitions[file]) for file in files]
+
+
+def _remote_files(place: Remote) -> list[Source]:
+    system, path, below = files_under(place)
+    if below is None:
+        return [Source(None, place.name, remote=RemoteFile(place, system, path))]
+    files = tables_among(below)
+    name = place.name.rstrip("/")
+    if not files:
+        raise no_tables(name)
+    partitions = partitions_of(files)
+    return [
+        Source(None, printable(f"{name}/{file}"), partitions[file], RemoteFile(place, system, f"{path}/{file}"))
+        for file in files
+    ]
 
 
 def tables_among(files: Sequence[str]) -> list[str]:
@@ -132,14 +181,22 @@ def opened(source: Source, on_digest: OnDigest | None = None) -> Iterator[Opened
     Raises FileSystemError where the file cannot be opened or read, DataError where its content is not what the name
     promises, or empty.
     """
-    with file_errors(source.name), _raw(source) as given, _hashed(given, on_digest) as raw:
+    if source.frame is not None:
+        yield OpenedSource("frame", source.frame)
+        return
+    with _errors_of(source), _raw(source) as given, _hashed(given, on_digest) as raw:
         magic = raw.read(LONGEST_MAGIC)
         if not magic:
             raise DataError(f"{source.name} is empty")
         if magic.startswith((PARQUET_MAGIC, ARROW_MAGIC)):
+            kind: Literal["parquet", "arrow"] = "parquet" if magic.startswith(PARQUET_MAGIC) else "arrow"
+            if source.remote is not None and on_digest is None:
+                given.seek(0)
+                yield OpenedSource(kind, given)
+                return
             seekable = source.path is not None and source.path.is_file() and on_digest is None
             with pa.OSFile(str(source.path)) if seekable else pa.BufferReader(magic + raw.read()) as file:
-                yield OpenedSource("parquet" if magic.startswith(PARQUET_MAGIC) else "arrow", file)
+                yield OpenedSource(kind, file)
             return
         if source.suffix in PARQUET_SUFFIXES:
             raise DataError(f"{source.name} is not a Parquet file")
@@ -155,6 +212,20 @@ def opened(source: Source, on_digest: OnDigest | None = None) -> Iterator[Opened
                 f"{source.name} is a zip archive or a spreadsheet", hint="unpack it, or save the sheet as CSV"
             )
         yield OpenedSource("text", _unpacked(source, _Rewound(magic, raw), magic))
+
+
+def _errors_of(source: Source) -> AbstractContextManager[None]:
+    return remote_file_errors(source.remote.place) if source.remote is not None else file_errors(source.name)
+
+
+@contextmanager
+def remote_file_errors(place: Remote) -> Iterator[None]:
+    """The same as `file_errors` for a remote file: Arrow says by the words alone what was at fault."""
+    with remote_errors(place, "read"):
+        try:
+            yield
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            raise _damaged(place.name, error) from error
 
 
 @contextmanager
@@ -181,7 +252,10 @@ def _damaged(name: str, error: Exception) -> DataError:
 
 @contextmanager
 def _raw(source: Source) -> Iterator[BinaryIO]:
-    if source.path is not None:
+    if source.remote is not None:
+        with source.remote.open() as file:
+            yield file
+    elif source.path is not None:
         with source.path.open("rb") as file:
             yield file
     elif sys.stdin is None:
@@ -222,7 +296,7 @@ class _Rewound:
 
 
 def _unpacked(source: Source, stream: _Rewound, magic: bytes) -> ByteStream:
-    promised = COMPRESSIONS.get(source.path.suffix.lower()) if source.path is not None else None
+    promised = COMPRESSIONS.get(source.packing)
     if promised is not None and not magic.startswith(promised[1]):
         raise DataError(f"{source.name} is not {promised[0]} data")
     for name, start in COMPRESSIONS.values():

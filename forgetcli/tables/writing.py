@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Literal, Self, TypeAlias
@@ -14,9 +16,12 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from forgetcli.errors import UsageError
+from forgetcli.files import atomic_write, check_writable
 from forgetcli.ids import Vocabulary, take_ids
+from forgetcli.printable import printable
 from forgetcli.tables.ids import ids_to_arrow
 from forgetcli.tables.lists import ItemNames
+from forgetcli.tables.remote import check_reachable, remote, remote_write
 
 TableFormat: TypeAlias = Literal["csv", "parquet", "jsonl"]
 
@@ -26,18 +31,86 @@ PIECE_ROWS = 1 << 17
 
 def table_format(path: str | Path) -> TableFormat:
     """The format that an output's name asks for; "-", standard output, is CSV. Raises UsageError for another ending."""
-    suffix = Path(path).suffix.lower()
+    place = remote(path)
+    suffix = Path(str(path) if place is None else place.uri.partition("?")[0]).suffix.lower()
     if str(path) == "-" or suffix == ".csv":
         return "csv"
     if suffix in (".parquet", ".jsonl"):
         return "parquet" if suffix == ".parquet" else "jsonl"
-    raise UsageError(f"cannot tell the format of {str(path)!r}", hint="end its name in .csv, .parquet or .jsonl")
+    raise UsageError(
+        f"cannot tell the format of {output_name(path)!r}", hint="end its name in .csv, .parquet or .jsonl"
+    )
+
+
+def check_output(path: str | Path) -> None:
+    """Raises what writing there would raise, as far as that can be seen before; for asking before the work."""
+    place = remote(path)
+    if place is None:
+        check_writable(path)
+    else:
+        check_reachable(place)
+
+
+def output_name(path: str | Path) -> str:
+    """The path to show: of a remote place without the secrets that may stand in its URI."""
+    place = remote(path)
+    return printable(str(path)) if place is None else place.name
+
+
+@contextmanager
+def open_output(path: str | Path) -> Iterator[BinaryIO]:
+    """A binary file to write to, which is at its place when the body ends, all of it or nothing: see
+    `files.atomic_write`, and `remote.remote_write` for s3://, gs:// and hdfs://."""
+    place = remote(path)
+    with atomic_write(path) if place is None else remote_write(place) as file:
+        yield file
+
+
+class RecommendationRows:
+    """Recommendations as rows of user, item, rank (from 1), score and, with names, title.
+
+    Ids are typed as in the training data.
+    """
+
+    def __init__(self, users: Vocabulary, items: Vocabulary, names: ItemNames | None = None) -> None:
+        self._users = users
+        self._items = ids_to_arrow(items.ids)
+        self._titles = (
+            None
+            if names is None
+            else pa.array([names.title(items.label(row)) for row in range(len(items))], pa.large_string())
+        )
+
+    def table(
+        self, users: NDArray[np.integer[Any]], items: NDArray[np.integer[Any]], scores: NDArray[np.floating[Any]]
+    ) -> pa.Table:
+        """Of m users; the arguments are those of `RecommendationWriter.write`."""
+        given = items >= 0
+        places, ranks = np.nonzero(given)
+        chosen = pa.array(items[given])
+        columns = {
+            "user": ids_to_arrow(take_ids(self._users.ids, users)).take(pa.array(places)),
+            "item": self._items.take(chosen),
+            "rank": pa.array((ranks + 1).astype(np.int32)),
+            "score": pa.array(scores[given]),
+        }
+        return pa.table(columns if self._titles is None else columns | {"title": self._titles.take(chosen)})
+
+    def join(
+        self,
+        parts: Iterable[tuple[NDArray[np.integer[Any]], NDArray[np.integer[Any]], NDArray[np.floating[Any]]]],
+    ) -> pa.Table:
+        """The rows of several parts as one table; without any, one with columns all the same."""
+        nobody = np.empty(0, np.int64)
+        none = self.table(nobody, nobody.reshape(0, 1), np.empty((0, 1)))
+        tables = [self.table(*part) for part in parts]
+        return pa.concat_tables(tables) if tables else none
 
 
 class RecommendationWriter:
-    """Writes recommendations to an open binary file as rows of user, item, rank (from 1), score and, with names, title.
+    """Writes recommendations to an open binary file; see `RecommendationRows`.
 
-    Ids are typed as in the training data. A context manager: what is buffered is written at the end of the block,
+    A context manager: what is buffered is written at the end of the block,
     unless it ends in an error. The file is not closed; what the file system says goes through as OSError.
 
     CSV follows RFC 4180, with LF for line ends and quotes only where they are needed. Ids and titles are written as
@@ -48,13 +121,7 @@ class RecommendationWriter:
     def __init__(
         self, file: BinaryIO, form: TableFormat, users: Vocabulary, items: Vocabulary, names: ItemNames | None = None
     ) -> None:
-        self._users = users
-        self._items = ids_to_arrow(items.ids)
-        self._titles = (
-            None
-            if names is None
-            else pa.array([names.title(items.label(row)) for row in range(len(items))], pa.large_string())
-        )
+        self._rows = RecommendationRows(users, items, names)
         self._sink = _ParquetSink(file) if form == "parquet" else _TextSink(file, form)
 
     def __enter__(self) -> Self:
@@ -78,26 +145,12 @@ class RecommendationWriter:
         step = max(1, PIECE_ROWS // max(1, items.shape[1]))
         for begin in range(0, len(users), step):
             part = slice(begin, begin + step)
-            self._sink.write(self._rows(users[part], items[part], scores[part]))
+            self._sink.write(self._rows.table(users[part], items[part], scores[part]))
 
     def close(self) -> None:
         """Writes what is buffered; without any rows, a table with columns all the same."""
         nobody = np.empty(0, np.int64)
-        self._sink.close(self._rows(nobody, nobody.reshape(0, 1), np.empty((0, 1), np.float32)))
-
-    def _rows(
-        self, users: NDArray[np.integer[Any]], items: NDArray[np.integer[Any]], scores: NDArray[np.floating[Any]]
-    ) -> pa.Table:
-        given = items >= 0
-        places, ranks = np.nonzero(given)
-        chosen = pa.array(items[given])
-        columns = {
-            "user": ids_to_arrow(take_ids(self._users.ids, users)).take(pa.array(places)),
-            "item": self._items.take(chosen),
-            "rank": pa.array((ranks + 1).astype(np.int32)),
-            "score": pa.array(scores[given]),
-        }
-        return pa.table(columns if self._titles is None else columns | {"title": self._titles.take(chosen)})
+        self._sink.close(self._rows.table(nobody, nobody.reshape(0, 1), np.empty((0, 1), np.float32)))
 
 
 class _ParquetSink:
