@@ -1,7 +1,7 @@
 """What untrusted bytes are fed to, as far as they get: each target may refuse them with this program's errors only.
 
 Beside these, no file may be written but the target, and no kernel may read or write outside its arrays, which the
-sanitizers see where the extension is built with them (docs/fuzzing.md).
+sanitizers see where the extension is built with them (tests/safety/README.md).
 """
 
 from __future__ import annotations
