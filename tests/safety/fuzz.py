@@ -4,7 +4,7 @@
     python tests/safety/fuzz.py native --atheris -max_total_time=3600
 
 What was being tried is in --keep/current when the process dies, and in --keep/failure-N when a target fails. With
---atheris the choice of inputs is guided by coverage (`pip install atheris`); tests/safety/README.md tells how to build the
+--atheris the choice of inputs is guided by coverage (`pip install atheris`); README.md here tells how to build the
 extension with the sanitizers.
 """
 
