@@ -59,7 +59,7 @@ def read_neutral(archive: ForeignArrays, users: Ids | None, items: Ids | None) -
     """The arrays of an open archive. Raises DataError when ids are there and given beside it."""
     for key, given in (("user_ids", users), ("item_ids", items)):
         if given is not None and key in archive:
-            raise DataError(f"{archive.name} has {key} of its own", hint=f"leave --{key.replace('_', '-')} out")
+            raise DataError(f"{archive.name} has {key} of its own", hint=f"leave `{key}` out")
     biases = archive.vector("user_bias"), archive.vector("item_bias")
     if (biases[0] is None) != (biases[1] is None):
         raise DataError(
