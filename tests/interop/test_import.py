@@ -238,9 +238,9 @@ def test_arrays_that_do_not_fit_are_refused(change: dict[str, Any], message: str
     ("stated", "message"),
     [
         (Stated(), "does not say the objective"),
-        (Stated(objective="explicit"), "--reg, --reg-scaling"),
-        (Stated(objective="implicit", reg=1.0, reg_scaling="none"), "--alpha, --confidence-base"),
-        (Stated(objective="explicit", reg=1.0, reg_scaling="none", alpha=2.0), "--alpha belongs to implicit models"),
+        (Stated(objective="explicit"), "`reg`, `reg_scaling`"),
+        (Stated(objective="implicit", reg=1.0, reg_scaling="none"), "`alpha`, `confidence_base`"),
+        (Stated(objective="explicit", reg=1.0, reg_scaling="none", alpha=2.0), "`alpha` belongs to implicit models"),
     ],
 )
 def test_what_the_objective_needs_must_be_stated(stated: Stated, message: str) -> None:
