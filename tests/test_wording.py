@@ -15,8 +15,8 @@ from tests.program import check_error, forget
 from tests.test_layers import PACKAGE
 
 OPTION = re.compile(r"(?<![\w-])--[a-z]")
-FOREIGN = {"hadoop classpath --glob"}
-"""What other programs are to be told."""
+FOREIGN = {"hadoop classpath --glob", "--json"}
+"""What other programs are to be told; and what the program's own output is called, which is read as a file."""
 
 
 def told(path: Path) -> Iterator[str]:
