@@ -95,9 +95,14 @@ def furnish(directory: Path) -> None:
         log.write("\n".join(["user,item,rating", *map(",".join, rows)]) + "\n")
     programs = directory / "bin"
     programs.mkdir()
-    scripts = {"forget": f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m forgetcli "$@"\n', "psql": PSQL}
+    python = shlex.quote(sys.executable)
+    scripts = {
+        "forget": f'#!/bin/sh\nexec {python} -m forgetcli "$@"\n',
+        "python": f'#!/bin/sh\nexec {python} "$@"\n',
+        "psql": PSQL,
+    }
     if shutil.which("jq") is None:
-        scripts["jq"] = JQ.format(python=shlex.quote(sys.executable))
+        scripts["jq"] = JQ.format(python=python)
     for name, script in scripts.items():
         (programs / name).write_text(script)
         (programs / name).chmod(0o755)

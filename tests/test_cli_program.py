@@ -54,6 +54,13 @@ def test_every_command_explains_itself_in_80_columns(command: str, capsys: pytes
     assert shown.err == ""
 
 
+@pytest.mark.parametrize(("columns", "longest"), [("60", 60), ("80", 80), ("200", 80)])
+def test_options_are_wrapped_to_the_terminals_width_up_to_80(columns: str, longest: int, tmp_path: Path) -> None:
+    shown = forget("train", "--help", cwd=tmp_path, COLUMNS=columns).out
+    options = shown.partition("\nfiles:")[2].partition("\ncolumns of")[0]
+    assert longest - 12 < longest_line(options) <= longest
+
+
 def test_help_command_is_the_commands_help(capsys: pytest.CaptureFixture[str]) -> None:
     main(["train", "--help"])
     direct = capsys.readouterr().out

@@ -92,8 +92,14 @@ def words(text: str) -> list[str]:
     return re.sub(r"[-+]?\d[\d,]*\.\d+(e[-+]?\d+)?", "#", text).split()
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_no_page_has_code_that_nobody_runs(page: Path) -> None:
+    outside = re.sub(r"^ *```.*?^ *```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    assert not re.findall(r"\n\n    \w.*", outside), "indented code is not run: fence it, and name its language"
+
+
 def test_there_are_pages() -> None:
-    assert PAGES
+    assert {"README.md", "shell.md", "nightly.md", "measuring.md"} <= {page.name for page in PAGES}
 
 
 def test_a_block_knows_its_line_and_what_it_needs() -> None:
