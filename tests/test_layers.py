@@ -23,6 +23,7 @@ ALLOWED = {
     "interactions": "_native csr errors ids",
     "records": "errors ids interactions",
     "files": "errors",
+    "directories": "errors files",
     "stored_zip": "errors",
     "npz": "errors files stored_zip",
     "digests": "errors files",
@@ -36,7 +37,9 @@ ALLOWED = {
     "als": "_native config errors interactions model objective seeding",
     "krylov": "model",
     "linearised": "_native als csr model objective",
-    "response": "_native als csr interactions krylov linearised model objective",
+    "drift": "linearised model",
+    "response": "_native als csr drift interactions krylov linearised model objective",
+    "interop": "als config csr directories errors files ids interactions model npz objective tables",
     "unlearn": "als errors interactions model objective records response",
     "recommending": "_native csr errors model",
     "evaluate": "config errors interactions model recommending",
@@ -49,8 +52,9 @@ ALLOWED = {
     "verdict": "comparison scores",
     "auditing": "common comparison errors interactions membership model records scores verdict",
     "verification": "als auditing errors interactions model records verdict",
-    "report": "als checkpoint comparison config digests ids interactions model printable receipt recommending records"
-    " response tables unlearn verdict verification",
+    "api": "als config ids interactions model recommending records tables unlearn",
+    "report": "als checkpoint comparison config digests ids interactions interop model printable receipt recommending"
+    " records response tables unlearn verdict verification",
 }
 """By module or package. `cli`, which may import everything, and the package's entrance, which lists everything, are
 left out."""

@@ -33,11 +33,11 @@ class RowSolver {
     std::int64_t run() {
         heavy();
         const std::int64_t d = o_.dimension();
-        for_rows(o_, rows_, d * d, d * d * d / 3, threads_, [](std::int64_t entries) { return entries <= CHUNK; },
-                 [&](std::int64_t i, int worker) {
-                     record(i, kernels_.solve(o_, rows_[i], scratch_.of(worker), solution(i)));
-                 });
-        return failed_ == NONE ? -1 : rows_[failed_];
+        for_ranges(o_, rows_, d * d, d * d * d / 3, threads_, [](std::int64_t entries) { return entries <= CHUNK; },
+                   [&](std::int64_t begin, std::int64_t end, int worker) {
+                       record(kernels_.solve(o_, {rows_.listed, begin, end, CHUNK}, scratch_.of(worker), first_));
+                   });
+        return failed_ == NO_ROW ? -1 : rows_[failed_];
     }
 
   private:
@@ -77,30 +77,26 @@ class RowSolver {
         });
         parallel_for(static_cast<std::int64_t>(group.size()), threads_, [&](std::int64_t g, int worker) {
             const Heavy& each = group[g];
-            record(each.position, kernels_.solve_partials(o_, each.row, memory + each.first_partial * size,
-                                                          each.partials, scratch_.of(worker), solution(each.position)));
+            const bool solved = kernels_.solve_partials(o_, each.row, memory + each.first_partial * size, each.partials,
+                                                        scratch_.of(worker), solution_at(first_, each.position, o_.rank));
+            if (!solved) record(each.position);
         });
     }
 
-    RowSolution<T> solution(std::int64_t i) const {
-        return {first_.factors + i * o_.rank, first_.bias + i, first_.loss + i, first_.product + i};
-    }
-
-    void record(std::int64_t i, bool solved) {
-        if (solved) return;
+    // Keeps the first of the rows without solution.
+    void record(std::int64_t position) {
         std::int64_t first = failed_.load();
-        while (i < first && !failed_.compare_exchange_weak(first, i)) {
+        while (position < first && !failed_.compare_exchange_weak(first, position)) {
         }
     }
 
-    static constexpr std::int64_t NONE = INT64_MAX;
     const RowObjective<T>& o_;
     const RowKernels<T>& kernels_;
     RowList rows_;
     RowSolution<T> first_;
     int threads_;
     ScratchPool<T> scratch_;
-    std::atomic<std::int64_t> failed_{NONE};
+    std::atomic<std::int64_t> failed_{NO_ROW};
 };
 
 template <typename T>

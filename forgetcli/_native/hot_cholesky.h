@@ -23,7 +23,7 @@ struct Shape {
 template <typename T>
 FORGETCLI_INLINE Shape shape_of(int d) {
     constexpr int L = LANES<T>;
-    return {d, d / L * L, d % L, round_up(d, L)};
+    return {d, d / L * L, d % L, round_up(d + 1, L)};
 }
 
 constexpr int PANEL = 16;
@@ -115,13 +115,12 @@ template <typename T>
 bool factor_system(const Shape& s, T* matrix, T* lower, T* diagonal, T* pivots) {
     for (int i = 0; i < s.full; ++i) diagonal[i] = matrix[i * (static_cast<std::int64_t>(s.full) + 1)];
     for (int i = 0; i < s.tail; ++i) diagonal[s.full + i] = lower[i * s.stride + s.full + i];
-    NoPrefetch none;
     for (int begin = 0; begin < s.full; begin += PANEL) {
         const int end = begin + PANEL < s.full ? begin + PANEL : s.full;
         if (!factor_panel(s, begin, end, matrix, lower, s.tail + 1, diagonal, pivots)) return false;
         const T* panel = matrix + begin * static_cast<std::int64_t>(s.full) + end;
-        symmetric_update<T, true>(end - begin, s.full - end, panel, s.full, panel, s.full,
-                                  matrix + end * (static_cast<std::int64_t>(s.full) + 1), s.full, none);
+        symmetric_update<T, true, true>(end - begin, s.full - end, panel, s.full, panel, s.full,
+                                  matrix + end * (static_cast<std::int64_t>(s.full) + 1), s.full);
     }
     return factor_corner(s, lower, diagonal, pivots);
 }

@@ -1,4 +1,6 @@
 // The row kernels of rows.h for one instruction set.
+#include <optional>
+
 #include "hot_system.h"
 
 namespace forgetcli {
@@ -15,7 +17,7 @@ void write_solution(const RowObjective<T>& o, const T* x, RowSolution<T> out) {
 template <typename T>
 bool finish_row(const RowObjective<T>& o, const Shape& s, std::int64_t entries, const Scratch<T>& scratch,
                 RowSolution<T> out) {
-    const Partial<T> system(scratch.system, s);
+    const Partial<T> system(scratch.systems, s);
     complete_system(o, s, entries, system);
     T* rhs = system.rhs(s);
     T* pivots = scratch.work + s.stride;
@@ -33,21 +35,121 @@ bool finish_row(const RowObjective<T>& o, const Shape& s, std::int64_t entries, 
 
 // A row without entries asks for nothing: its solution is 0, whatever its regularisation.
 template <typename T>
-bool solve_empty(const RowObjective<T>& o, RowSolution<T> out) {
+void solve_empty(const RowObjective<T>& o, RowSolution<T> out) {
     for (int j = 0; j < o.rank; ++j) out.factors[j] = 0;
     if (out.bias) *out.bias = 0;
     *out.loss = *out.product = 0;
-    return true;
+}
+
+// Rows whose systems are accumulated one after the other and solved together, each in a lane. A row's bits do not
+// depend on the others.
+template <typename T>
+class Batch {
+  public:
+    Batch(const RowObjective<T>& objective, const Shape& shape, const Scratch<T>& scratch)
+        : o_(objective), s_(shape), size_(partial_elements<T>(shape)), systems_(scratch.systems),
+          lanes_(scratch.lanes, shape.d) {
+        ridges_ = scratch.lanes + lanes_.elements(s_.d);
+        solved_ = ridges_ + L;
+        for (std::int64_t j = 0; j < lanes_.elements(s_.d); ++j) scratch.lanes[j] = 0;
+    }
+
+    T* next_system() const { return systems_ + count_ * size_; }
+    bool full() const { return count_ == L; }
+
+    // Takes the system that was written to next_system().
+    void add(std::int64_t position, std::int64_t entries, RowSolution<T> out) {
+        ridges_[count_] = ridge_of(o_, entries);
+        positions_[count_] = position;
+        out_[count_++] = out;
+    }
+
+    // Solves the rows that were added. The first one's position that has no solution, or NO_ROW.
+    std::int64_t solve() {
+        if (count_ == 0) return NO_ROW;
+        for (int l = count_; l < L; ++l) ridges_[l] = ridges_[count_ - 1];
+        T ok[L];
+        for (T& each : ok) each = 1;
+        load_systems(s_, systems_, size_, count_, lanes_);
+        complete_systems(o_.gram, ridges_, lanes_);
+        factor_systems(lanes_, ok);
+        solve_systems(lanes_, ok);
+        write();
+        std::int64_t failed = NO_ROW;
+        for (int l = count_ - 1; l >= 0; --l) {
+            if (ok[l] == T(0)) failed = positions_[l];
+        }
+        count_ = 0;
+        return failed;
+    }
+
+  private:
+    static constexpr int L = LANES<T>;
+
+    void write() const {
+        double products[L] = {};
+        for (int i = 0; i < s_.d; ++i) {
+            for (int l = 0; l < L; ++l) products[l] += double(lanes_.rhs[i * L + l]) * double(lanes_.x[i * L + l]);
+        }
+        const int width = lanes_.padded(s_.d);
+        for (int j = 0; j < width; j += L) {
+            Vector<T> rows[L];
+            for (int i = 0; i < L; ++i) rows[i] = load<T>(lanes_.x + (j + i) * L);
+            transpose<T>(rows);
+            for (int l = 0; l < L; ++l) store<T>(solved_ + l * width + j, rows[l]);
+        }
+        for (int l = 0; l < count_; ++l) {
+            write_solution(o_, solved_ + l * width, out_[l]);
+            *out_[l].product = products[l];
+            *out_[l].loss = Partial<T>(systems_ + l * size_, s_).read_constant() - products[l];
+        }
+    }
+
+    const RowObjective<T>& o_;
+    const Shape s_;
+    const std::int64_t size_;
+    T* systems_;
+    LaneSystems<T> lanes_;
+    T* ridges_;  // (LANES,)
+    T* solved_;  // (LANES, padded d)
+    int count_ = 0;
+    std::int64_t positions_[L];
+    RowSolution<T> out_[L];
+};
+
+template <typename T>
+void accumulate(const RowObjective<T>& o, std::int64_t begin, std::int64_t end, T* memory, T* out) {
+    const Shape s = shape_of<T>(o.dimension());
+    accumulate_entries(o, s, begin, end, in_lanes(s), Scratch<T>(memory, s), out);
 }
 
 template <typename T>
-bool solve(const RowObjective<T>& o, std::int64_t row, T* memory, RowSolution<T> out) {
-    const std::int64_t begin = o.indptr[row], end = o.indptr[row + 1];
-    if (begin == end) return solve_empty(o, out);
+std::int64_t solve(const RowObjective<T>& o, const RowRange& rows, T* memory, RowSolution<T> first) {
     const Shape s = shape_of<T>(o.dimension());
     const Scratch<T> scratch(memory, s);
-    accumulate(o, begin, end, memory, scratch.system);
-    return finish_row(o, s, end - begin, scratch, out);
+    const bool together = in_lanes(s);
+    std::optional<Batch<T>> batch;
+    if (together) batch.emplace(o, s, scratch);
+    std::int64_t failed = NO_ROW;
+    const auto note = [&](std::int64_t position) { failed = position < failed ? position : failed; };
+    for (std::int64_t i = rows.begin; i < rows.end; ++i) {
+        const std::int64_t row = rows.listed ? rows.listed[i] : i;
+        const std::int64_t begin = o.indptr[row], end = o.indptr[row + 1];
+        const RowSolution<T> out = solution_at(first, i, o.rank);
+        if (end - begin > rows.longest) continue;
+        if (begin == end) {
+            solve_empty(o, out);
+        } else if (together) {
+            accumulate_entries(o, s, begin, end, true, scratch, batch->next_system());
+            batch->add(i, end - begin, out);
+            if (batch->full()) note(batch->solve());
+        } else {
+            accumulate_entries(o, s, begin, end, false, scratch, scratch.systems);
+            if (!finish_row(o, s, end - begin, scratch, out)) note(i);
+        }
+    }
+    if (together) note(batch->solve());
+    return failed;
 }
 
 template <typename T>
@@ -57,14 +159,18 @@ bool solve_partials(const RowObjective<T>& o, std::int64_t row, const T* partial
     const Scratch<T> scratch(memory, s);
     const std::int64_t size = partial_elements<T>(s);
     double constant = 0;
-    for (std::int64_t j = 0; j < size; ++j) scratch.system[j] = 0;
+    for (std::int64_t j = 0; j < size; ++j) scratch.systems[j] = 0;
     for (std::int64_t p = 0; p < count; ++p) {
         T* partial = const_cast<T*>(partials) + p * size;
         constant += Partial<T>(partial, s).read_constant();
-        for (std::int64_t j = 0; j < size; ++j) scratch.system[j] += partial[j];
+        for (std::int64_t j = 0; j < size; ++j) scratch.systems[j] += partial[j];
     }
-    Partial<T>(scratch.system, s).write_constant(constant);
-    return finish_row(o, s, o.indptr[row + 1] - o.indptr[row], scratch, out);
+    Partial<T>(scratch.systems, s).write_constant(constant);
+    const std::int64_t entries = o.indptr[row + 1] - o.indptr[row];
+    if (!in_lanes(s)) return finish_row(o, s, entries, scratch, out);
+    Batch<T> batch(o, s, scratch);
+    batch.add(row, entries, out);
+    return batch.solve() == NO_ROW;
 }
 
 template <typename T>
@@ -72,8 +178,8 @@ void gram(const T* x, std::int64_t n, int rank, T* memory, T* out) {
     const RowObjective<T> all{nullptr, nullptr, nullptr, n, x, nullptr, n, rank, false, nullptr, 0, 1, 0, 0, 0, 0, false};
     const Shape s = shape_of<T>(rank);
     const Scratch<T> scratch(memory, s);
-    accumulate(all, std::int64_t{0}, n, memory, scratch.system);
-    const Partial<T> sums(scratch.system, s);
+    accumulate_entries(all, s, 0, n, false, scratch, scratch.systems);
+    const Partial<T> sums(scratch.systems, s);
     for (int i = 0; i < rank; ++i) {
         for (int j = 0; j <= i; ++j) {
             const T value = i < s.full ? sums.matrix[j * static_cast<std::int64_t>(s.full) + i]

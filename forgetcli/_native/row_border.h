@@ -130,22 +130,29 @@ struct RowList {
     }
 };
 
-// Runs task(position in the list, worker) on all rows of the list that `wanted` admits, in balanced ranges.
+// Runs task(begin, end, worker) on ranges of the list that are balanced by the rows that `wanted` admits.
 template <typename T, typename Wanted, typename Task>
-void for_rows(const RowObjective<T>& o, const RowList& rows, std::int64_t entry_work, std::int64_t row_work,
-              int threads, Wanted wanted, Task task) {
+void for_ranges(const RowObjective<T>& o, const RowList& rows, std::int64_t entry_work, std::int64_t row_work,
+                int threads, Wanted wanted, Task task) {
     std::vector<std::int64_t> offsets(rows.count + 1, 0);
     for (std::int64_t i = 0; i < rows.count; ++i) {
         const std::int64_t entries = o.indptr[rows[i] + 1] - o.indptr[rows[i]];
         offsets[i + 1] = offsets[i] + (wanted(entries) ? entries * entry_work : 0);
     }
-    parallel_rows(offsets.data(), rows.count, row_work, RANGE_WORK, threads,
-                  [&](std::int64_t begin, std::int64_t end, int worker) {
-                      for (std::int64_t i = begin; i < end; ++i) {
-                          const std::int64_t row = rows[i];
-                          if (wanted(o.indptr[row + 1] - o.indptr[row])) task(i, worker);
-                      }
-                  });
+    parallel_rows(offsets.data(), rows.count, row_work, RANGE_WORK, threads, task);
+}
+
+// Runs task(position in the list, worker) on all rows of the list that `wanted` admits, in balanced ranges.
+template <typename T, typename Wanted, typename Task>
+void for_rows(const RowObjective<T>& o, const RowList& rows, std::int64_t entry_work, std::int64_t row_work,
+              int threads, Wanted wanted, Task task) {
+    for_ranges(o, rows, entry_work, row_work, threads, wanted,
+               [&](std::int64_t begin, std::int64_t end, int worker) {
+                   for (std::int64_t i = begin; i < end; ++i) {
+                       const std::int64_t row = rows[i];
+                       if (wanted(o.indptr[row + 1] - o.indptr[row])) task(i, worker);
+                   }
+               });
 }
 
 }  // namespace forgetcli

@@ -45,6 +45,22 @@ struct RowSolution {
     double* product;  // scalar
 };
 
+namespace {
+// Where the solution of the i-th row behind `first` goes.
+template <typename T>
+inline RowSolution<T> solution_at(const RowSolution<T>& first, std::int64_t i, int rank) {
+    return {first.factors + i * rank, first.bias ? first.bias + i : nullptr, first.loss + i, first.product + i};
+}
+}  // namespace
+
+constexpr std::int64_t NO_ROW = INT64_MAX;
+
+// The rows at the positions [begin, end) of a list (null: of all rows, in order) that have at most `longest` entries.
+struct RowRange {
+    const std::int64_t* listed;
+    std::int64_t begin, end, longest;
+};
+
 // The hot loops of one instruction set.
 template <typename T>
 struct RowKernels {
@@ -57,8 +73,9 @@ struct RowKernels {
     // Adds `count` partials in their order and solves the row; false: singular or not finite.
     bool (*solve_partials)(const RowObjective<T>&, std::int64_t row, const T* partials, std::int64_t count, T* scratch,
                            RowSolution<T>);
-    // Accumulates and solves a whole row.
-    bool (*solve)(const RowObjective<T>&, std::int64_t row, T* scratch, RowSolution<T>);
+    // Accumulates and solves whole rows; the one at position i writes behind `first`. The first position whose row is
+    // singular or not finite, or NO_ROW.
+    std::int64_t (*solve)(const RowObjective<T>&, const RowRange&, T* scratch, RowSolution<T> first);
     // Σ x xᵀ over n contiguous rows of x (n, rank), into partial (rank, rank), the lower triangle mirrored.
     void (*gram)(const T* x, std::int64_t n, int rank, T* scratch, T* partial);
 };

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <utility>
 
 #if defined(__AVX2__)
 #include <immintrin.h>
@@ -96,6 +97,65 @@ template <typename T>
 FORGETCLI_INLINE Vector<T> zero() {
     return Vector<T>{};
 }
+
+#if defined(__has_builtin)
+#if defined(__GNUC__) && __has_builtin(__builtin_shufflevector)
+#define FORGETCLI_HAS_SHUFFLE
+#endif
+#endif
+
+#if defined(FORGETCLI_HAS_SHUFFLE)
+template <typename T, int TURN, int... LANE>
+FORGETCLI_INLINE Vector<T> rotate_lanes(Vector<T> v, std::integer_sequence<int, LANE...>) {
+    return __builtin_shufflevector(v, v, ((LANE + TURN) % LANES<T>)...);
+}
+
+// Lane i of the result is lane (i + TURN) mod LANES of v.
+template <typename T, int TURN>
+FORGETCLI_INLINE Vector<T> rotate(Vector<T> v) {
+    return rotate_lanes<T, TURN>(v, std::make_integer_sequence<int, LANES<T>>());
+}
+
+// Swaps the off-diagonal halves of each square of 2 HALF lanes that the vectors `upper` and `lower` cross.
+template <typename T, int HALF, int... LANE>
+FORGETCLI_INLINE void swap_halves(Vector<T>& upper, Vector<T>& lower, std::integer_sequence<int, LANE...>) {
+    constexpr int L = LANES<T>;
+    const Vector<T> first = __builtin_shufflevector(upper, lower, (LANE & HALF ? L + LANE - HALF : LANE)...);
+    lower = __builtin_shufflevector(upper, lower, (LANE & HALF ? L + LANE : LANE + HALF)...);
+    upper = first;
+}
+
+// Transposes the square that LANES vectors make.
+template <typename T, int HALF = LANES<T> / 2>
+FORGETCLI_INLINE void transpose(Vector<T>* rows) {
+    for (int i = 0; i < LANES<T>; ++i) {
+        if (!(i & HALF)) {
+            swap_halves<T, HALF>(rows[i], rows[i + HALF], std::make_integer_sequence<int, LANES<T>>());
+        }
+    }
+    if constexpr (HALF > 1) transpose<T, HALF / 2>(rows);
+}
+#else
+template <typename T, int TURN>
+FORGETCLI_INLINE Vector<T> rotate(const Vector<T>& v) {
+    T lane[2 * LANES<T>];
+    store<T>(lane, v);
+    store<T>(lane + LANES<T>, v);
+    return load<T>(lane + TURN);
+}
+
+template <typename T>
+FORGETCLI_INLINE void transpose(Vector<T>* rows) {
+    constexpr int L = LANES<T>;
+    T square[L][L];
+    for (int i = 0; i < L; ++i) {
+        T lane[L];
+        store<T>(lane, rows[i]);
+        for (int j = 0; j < L; ++j) square[j][i] = lane[j];
+    }
+    for (int i = 0; i < L; ++i) rows[i] = load<T>(square[i]);
+}
+#endif
 
 // The sum of all lanes, in halves: ((0 + 8) + (4 + 12)) + …, the same on every call.
 template <typename T>

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from forgetcli.errors import FileSystemError, ForgetError, UsageError
 
@@ -21,6 +21,8 @@ COMMANDS = {
     "compare": "compare a model that forgot with one that never knew",
     "recommend": "list the best items for users",
     "info": "say what a model file is",
+    "import": "take over a model that another trainer made",
+    "export": "write a model for another program to serve",
     "completion": "print what a shell needs to complete commands and options",
 }
 
@@ -118,10 +120,14 @@ def parser_of(name: str) -> Parser:
     """The parser of one command, with all its arguments."""
     from forgetcli.cli.parser import command_parser
 
-    module = import_module(f"forgetcli.cli.{name.replace('-', '_')}")
+    module = _module(name)
     parser = command_parser(name, module.SYNOPSIS, module.DETAILS, module.EXAMPLES)
     module.add_arguments(parser)
     return parser
+
+
+def _module(name: str) -> Any:
+    return import_module(f"forgetcli.cli.{name.replace('-', '_')}")
 
 
 def _run_command(name: str, given: list[str]) -> None:
@@ -139,7 +145,7 @@ def _run_command(name: str, given: list[str]) -> None:
         return
     arguments = parser.parse(given)
     try:
-        import_module(f"forgetcli.cli.{name}").run(arguments)
+        _module(name).run(arguments)
     except UsageError as error:
         raise settings.explained(error, in_force) from None
 
