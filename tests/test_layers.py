@@ -47,19 +47,21 @@ ALLOWED = {
     "differences": "model",
     "comparison": "",
     "comparing": "als common comparison differences errors evaluate interactions model objective recommending records",
-    "membership": "common model",
+    "membership": "common csr model",
+    "runs": "comparison errors files",
     "scores": "",
     "verdict": "comparison scores",
-    "auditing": "common comparison errors interactions membership model records scores verdict",
+    "revival": "als common csr ids model objective",
+    "auditing": "common comparison errors interactions membership model records revival scores verdict",
     "verification": "als auditing errors interactions model records verdict",
     "api": "als config ids interactions model recommending records tables unlearn",
-    "report": "als checkpoint comparison config digests ids interactions interop model printable receipt recommending"
-    " records response tables unlearn verdict verification",
+    "report": "als checkpoint comparison config digests errors ids interactions interop model printable receipt"
+    " recommending records response runs scores tables unlearn verdict verification",
 }
 """By module or package. `cli`, which may import everything, and the package's entrance, which lists everything, are
 left out."""
 
-SPECIALISTS = {"pyarrow": "tables", "rich": "report", "argparse": "cli"}
+SPECIALISTS = {"pyarrow": "tables", "rich": "report", "matplotlib": "report", "argparse": "cli"}
 """Libraries that one package alone knows."""
 
 

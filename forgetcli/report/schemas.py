@@ -237,6 +237,7 @@ def _retrain() -> Shapes:
 
 def _compare() -> Shapes:
     from forgetcli.comparison import Comparison
+    from forgetcli.runs import Cost
     from forgetcli.verdict import Audit
 
     return [
@@ -246,6 +247,7 @@ def _compare() -> Shapes:
             "original": maybe(TEXT),
             "audit": maybe(_measured(Audit), "null without --records and --original"),
             **derived(Comparison)["properties"],
+            "cost": maybe(derived(Cost), "null without --timings"),
             "figures": described(_map(NUMBER), "those that --fail-above may limit"),
             "limits": described(_map(NUMBER), "those that were given"),
             "exceeded": each(TEXT, "the figures above their limits; exit code 1 where there are any"),
