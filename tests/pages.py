@@ -82,9 +82,12 @@ def is_here(name: str) -> bool:
 
 def _furnish_foreign_models(directory: Path) -> None:
     """Models that other trainers left, their ids, and what they were trained on."""
-    for name, copy in (("implicit_cg.npz", "als.npz"), ("cmfrec_explicit.npz", "cmfrec.npz")):
-        if (FIXTURES / name).exists():
-            shutil.copy(FIXTURES / name, directory / copy)
+    for name, copy in (
+        ("implicit_cg.npz", "als.npz"),
+        ("cmfrec_explicit.npz", "cmfrec.npz"),
+        ("lenskit_rated.npz", "lenskit.npz"),
+    ):
+        shutil.copy(FIXTURES / name, directory / copy)
     for name, copy in (("spark_explicit", "als-model"), ("spark_explicit_als", "als")):
         shutil.copytree(FIXTURES / name, directory / copy)
     users, items, values = ratings()

@@ -32,6 +32,8 @@ SOURCE by --format:
             items' factors; the objective is stated with the options below
   spark     the directory of ALSModel.save(), and with --estimator that of
             ALS.save(), which says the objective
+  lenskit   the .npz that the lines of docs/import-export.md write on your side
+  cmfrec    from a model in memory
 
 Nothing is unpickled. What the source does not say of its objective must be
 stated. How far the factors are from their exact solutions on the data is
@@ -43,11 +45,12 @@ EXAMPLES = """
 forget import als.npz --format implicit --data listened.csv \\
     --user-ids users.txt --item-ids items.txt -o implicit.npz
 forget import als-model --format spark --estimator als --data listened.csv
+forget import cmfrec.npz --format cmfrec --data listened.csv
 forget import factors.npz --format npy --data listened.csv \\
     --objective explicit --reg 0.05 --reg-scaling count -o plain.npz
 """
 
-FORMATS = ("implicit", "npy", "spark")
+FORMATS = ("implicit", "spark", "npy", "lenskit", "cmfrec")
 ON_MISMATCH = ("fail", "drop")
 
 FAR_OFF = 0.2
@@ -199,6 +202,6 @@ def _warn(session: Session, imported: Imported) -> None:
     agreement = imported.agreement
     if min(agreement.users, agreement.items) > FAR_OFF:
         session.warn(
-            "neither side is near its solution on this data: it is not what the model was trained on, or the objective "
-            "is another one"
+            "neither side is near its solution on this data: it is not what the model was trained on, the objective is "
+            "another one, or the trainer's solver stopped far from its end"
         )

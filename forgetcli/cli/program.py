@@ -9,6 +9,7 @@ from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from forgetcli.cli.limits import not_enough_memory, run_within_limits, tells_of_no_memory
 from forgetcli.errors import FileSystemError, ForgetError, UsageError
 
 if TYPE_CHECKING:
@@ -68,7 +69,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command line, by default the process's, and returns its exit code."""
     given = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        return _guarded(given)
+        return run_within_limits(lambda: _guarded(given)) if arguments is None else _guarded(given)
+    except FileSystemError as error:
+        return _fail(error)
     except KeyboardInterrupt:
         _tell("forget: interrupted")
         return INTERRUPTED
@@ -86,6 +89,8 @@ def _guarded(given: list[str]) -> int:
         return _fail(_understood(error))
     except Exception as error:
         _show_traceback(given)
+        if tells_of_no_memory(error):
+            return _fail(not_enough_memory())
         _tell_error(f"an error in forget itself ({type(error).__name__})", "--debug shows where; please report it")
         return INTERNAL_ERROR
     return 0
@@ -166,9 +171,7 @@ def _understood(error: ForgetError | OSError | MemoryError) -> ForgetError:
     if isinstance(error, ForgetError):
         return error
     if isinstance(error, MemoryError):
-        return FileSystemError(
-            "there is not enough memory", hint="fewer --factors, --dtype float32 or fewer --threads need less"
-        )
+        return not_enough_memory()
     where = f": {os.fsdecode(error.filename)}" if error.filename else ""
     return FileSystemError(f"the system refused{where}: {error.strerror or error}")
 

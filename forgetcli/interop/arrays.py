@@ -11,7 +11,7 @@ import math
 import os
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,8 +68,9 @@ class ForeignArrays:
         return _finite(values, f"{self.name}: {key}")
 
     def ids(self, key: str) -> Ids | None:
-        """A column of ids, or None where there is none."""
-        return ids_of_array(self.read(key), f"{self.name}: {key}") if key in self.keys else None
+        """A column of ids, or None where there is none or it is empty."""
+        values = self.read(key) if key in self.keys else None
+        return None if values is None or values.size == 0 else ids_of_array(values, f"{self.name}: {key}")
 
     def number(self, key: str) -> float | None:
         """A finite number, or None where there is none."""
@@ -88,6 +89,21 @@ class ForeignArrays:
         if value.shape != () or value.dtype.kind != "U" or value.dtype.itemsize > 4 * _MAX_TEXT:
             raise DataError(f"{self.name}: {key} should be one text")
         return str(value)
+
+    def trainer(self, package: str, classes: Collection[str]) -> tuple[str, dict[str, Any]]:
+        """The class of the package that trained the model, and its parameters, as `trainer` and `params` say.
+
+        Raises DataError for another package or class.
+        """
+        given = self.text("trainer") or ""
+        name = given.removeprefix(f"{package}.")
+        if name == given or name not in classes:
+            raise DataError(
+                f"{self.name} says that {given[:60] or 'nothing'} trained it, and known of {package} are "
+                f"{', '.join(classes)}",
+                hint="docs/import-export.md has the lines that write such a file",
+            )
+        return name, self.parameters("params")
 
     def parameters(self, key: str) -> dict[str, Any]:
         """A JSON object of a trainer's parameters. Raises DataError where there is none."""

@@ -10,12 +10,14 @@ from forgetcli.files import StrPath
 from forgetcli.ids import as_ids
 from forgetcli.interactions import Interactions
 from forgetcli.interop.adopting import Imported, OnMismatch, adopt
+from forgetcli.interop.cmfrec import read_cmfrec
 from forgetcli.interop.foreign import ForeignModel, Stated
 from forgetcli.interop.implicit import read_implicit
+from forgetcli.interop.lenskit import read_lenskit
 from forgetcli.interop.plain import read_plain
 from forgetcli.interop.spark import read_spark
 
-ImportFormat: TypeAlias = Literal["implicit", "npy", "spark"]
+ImportFormat: TypeAlias = Literal["implicit", "spark", "npy", "lenskit", "cmfrec"]
 IMPORT_FORMATS: tuple[str, ...] = get_args(ImportFormat)
 
 
@@ -59,5 +61,6 @@ def import_model(
     elif form == "spark":
         foreign = read_spark(paths[0], users, items, stated, estimator)
     else:
-        foreign = read_implicit(paths[0], users, items)
+        read = {"implicit": read_implicit, "lenskit": read_lenskit, "cmfrec": read_cmfrec}[form]
+        foreign = read(paths[0], users, items)
     return adopt(foreign, interactions, stated, on_mismatch=on_mismatch, threads=threads)

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from forgetcli.config import TrainConfig
 from forgetcli.errors import DataError, UsageError
@@ -19,6 +20,7 @@ from forgetcli.files import StrPath
 from forgetcli.ids import Ids
 from forgetcli.interop.arrays import ForeignArrays, checked_matrix, open_archive, open_directory, read_array
 from forgetcli.interop.foreign import ForeignModel, Stated, sides
+from forgetcli.model import Array
 
 
 def read_plain(paths: Sequence[StrPath], users: Ids | None, items: Ids | None) -> ForeignModel:
@@ -55,12 +57,30 @@ def options_of(config: TrainConfig) -> str:
     return json.dumps({name: value for name, value in config.to_dict().items() if name in stated})
 
 
-def read_neutral(archive: ForeignArrays, users: Ids | None, items: Ids | None) -> ForeignModel:
-    """The arrays of an open archive. Raises DataError when ids are there and given beside it."""
+def read_neutral(
+    archive: ForeignArrays,
+    users: Ids | None,
+    items: Ids | None,
+    *,
+    options: Mapping[str, Any] | None = None,
+    centred: bool | None = None,
+    with_biases: bool | None = None,
+    binary: bool = False,
+) -> ForeignModel:
+    """The arrays of an open archive.
+
+    options, binary: see `ForeignModel`.
+    centred:         whether global_mean counts; None where it is there.
+    with_biases:     whether the biases count; None where they are there.
+
+    Raises DataError when ids are there and given beside it, and for biases of one side.
+    """
     for key, given in (("user_ids", users), ("item_ids", items)):
         if given is not None and key in archive:
             raise DataError(f"{archive.name} has {key} of its own", hint=f"leave --{key.replace('_', '-')} out")
-    biases = archive.vector("user_bias"), archive.vector("item_bias")
+    biases: tuple[Array | None, Array | None] = (None, None)
+    if with_biases is not False:
+        biases = archive.vector("user_bias"), archive.vector("item_bias")
     if (biases[0] is None) != (biases[1] is None):
         raise DataError(
             f"{archive.name} has biases of one side only, and this program learns both or none",
@@ -74,6 +94,8 @@ def read_neutral(archive: ForeignArrays, users: Ids | None, items: Ids | None) -
             archive.matrix("item_factors"),
             *biases,
         ),
-        global_mean=archive.number("global_mean"),
+        global_mean=None if centred is False else archive.number("global_mean"),
+        options=dict(options or {}),
+        binary=binary,
         biases=biases[0] is not None,
     )

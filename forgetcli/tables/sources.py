@@ -238,7 +238,10 @@ def file_errors(name: str) -> Iterator[None]:
             if error.errno is not None:
                 raise
             raise _damaged(name, error) from error  # Arrow's word for unpacking and decoding that fail
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        except (pa.ArrowException, UnicodeDecodeError) as error:
+            # Whatever it is that Arrow stumbled over in a file, the file is not sound.
+            if isinstance(error, (MemoryError, pa.ArrowCancelled)) or "worker thread" in str(error):
+                raise
             raise _damaged(name, error) from error
 
 

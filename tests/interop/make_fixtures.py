@@ -1,12 +1,13 @@
 """Writes `fixtures/`: tiny models of synthetic ratings, each saved by the library it is named after.
 
-    python -m tests.interop.make_fixtures implicit spark
+    python -m tests.interop.make_fixtures implicit spark cmfrec lenskit
 
 Run where the library is installed; the tests read what was committed.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -66,6 +67,62 @@ def spark() -> None:
         checksum.unlink()
 
 
+def cmfrec() -> None:
+    """With biases and λ n, without, and implicit."""
+    import cmfrec as package
+    from pandas import DataFrame
+
+    frame = DataFrame(dict(zip(("UserId", "ItemId", "Rating"), ratings(), strict=True))).astype({"Rating": float})
+    shared = {"k": RANK, "niter": SWEEPS, "nthreads": 1, "verbose": False}
+    for name, model in (
+        ("explicit", package.CMF(lambda_=0.05, scale_lam=True, use_float=False, **shared)),
+        ("unscaled", package.CMF(lambda_=1.5, user_bias=False, item_bias=False, center=False, **shared)),
+        ("implicit", package.CMF_implicit(lambda_=0.7, alpha=2.0, use_float=False, use_cg=False, **shared)),
+    ):
+        model.fit(frame.rename(columns={"Rating": "Value"}) if name == "implicit" else frame)
+        params = {
+            key: value.tolist() if hasattr(value, "tolist") else value for key, value in model.get_params().items()
+        }
+        np.savez(
+            FIXTURES / f"cmfrec_{name}.npz",
+            trainer="cmfrec." + type(model).__name__,
+            params=json.dumps(params, default=str),
+            side_information=model.C_.size + model.D_.size,
+            user_factors=model.A_,
+            item_factors=model.B_,
+            user_bias=model.user_bias_,
+            item_bias=model.item_bias_,
+            global_mean=model.glob_mean_,
+            user_ids=np.array(model.user_mapping_.tolist()),
+            item_ids=np.array(model.item_mapping_.tolist()),
+        )
+
+
+def lenskit() -> None:
+    """Implicit models of ones and of ratings, and the one with fixed biases that cannot be imported."""
+    from lenskit.als import BiasedMFScorer, ImplicitMFScorer
+    from lenskit.data import from_interactions_df
+    from pandas import DataFrame
+
+    frame = DataFrame(dict(zip(("user_id", "item_id", "rating"), ratings(), strict=True)))
+    shared = {"embedding_size": RANK, "epochs": SWEEPS}
+    for name, scorer in (
+        ("implicit", ImplicitMFScorer(regularization=0.3, weight=5.0, **shared)),
+        ("rated", ImplicitMFScorer(regularization=0.3, weight=2.0, use_ratings=True, **shared)),
+        ("biased", BiasedMFScorer(**shared)),
+    ):
+        scorer.train(from_interactions_df(frame))
+        np.savez(
+            FIXTURES / f"lenskit_{name}.npz",
+            trainer="lenskit." + type(scorer).__name__,
+            params=scorer.config.model_dump_json(),
+            user_factors=scorer.user_embeddings,
+            item_factors=scorer.item_embeddings,
+            user_ids=np.array(scorer.users.ids().tolist()),
+            item_ids=np.array(scorer.items.ids().tolist()),
+        )
+
+
 SPARK_OPTIONS: dict[str, dict[str, Any]] = {
     "explicit": {"regParam": 0.05},
     "implicit": {"implicitPrefs": True, "alpha": 2.0, "regParam": 0.1},
@@ -90,4 +147,4 @@ def spark_session() -> Iterator[tuple[Any, Any]]:
 
 if __name__ == "__main__":
     for library in sys.argv[1:]:
-        {"implicit": implicit, "spark": spark}[library]()
+        {"implicit": implicit, "spark": spark, "cmfrec": cmfrec, "lenskit": lenskit}[library]()

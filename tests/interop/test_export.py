@@ -214,6 +214,7 @@ def test_export_as_a_command(trained: Path, tmp_path: Path) -> None:
     check_error(forget("export", "model.npz", "--format", "spark", "-o", "a.npz", cwd=tmp_path), 2, "name of a file")
 
 
+@pytest.mark.filterwarnings("ignore")
 def test_implicit_itself_recommends_the_same(tmp_path: Path) -> None:
     cpu = pytest.importorskip("implicit.cpu.als", reason="implicit is not installed")
     model = train(interactions(), TrainConfig(factors=5, sweeps=4))
@@ -226,6 +227,7 @@ def test_implicit_itself_recommends_the_same(tmp_path: Path) -> None:
     np.testing.assert_allclose(scores, ours.scores, rtol=PREDICTION)
 
 
+@pytest.mark.filterwarnings("ignore")
 def test_spark_itself_predicts_the_same(tmp_path: Path) -> None:
     recommendation = pytest.importorskip("pyspark.ml.recommendation", reason="pyspark is not installed")
     if shutil.which("java") is None:

@@ -298,13 +298,14 @@ def test_row_ids_come_from_arrays_lists_and_tables(tmp_path: Path) -> None:
         read_row_ids(tmp_path / "e.txt", "user")
 
 
+@pytest.mark.filterwarnings("ignore")
 def test_implicit_itself_solves_the_same_half_sweep() -> None:
     cpu = pytest.importorskip("implicit.cpu.als", reason="implicit is not installed")
     sparse = pytest.importorskip("scipy.sparse")
     imported = import_model(FIXTURES / "implicit_cg.npz", "implicit", data(), **distinct_ids()).model
     assert imported.interactions is not None
     view = imported.interactions.by_user
-    confidences = sparse.csr_matrix((2.5 * view.values, view.indices, view.indptr))
+    confidences = sparse.csr_matrix((2.5 * view.values, view.indices.copy(), view.indptr.copy()))
     theirs = np.zeros_like(imported.factors.user.factors)
     cpu._als.least_squares(confidences, theirs, imported.factors.item.factors.copy(), 0.3, num_threads=1)
     objective = Objective.of(imported.config, imported.interactions)

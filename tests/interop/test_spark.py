@@ -127,6 +127,7 @@ def test_broken_tables_are_refused(copied: Path, table: pa.Table, message: str) 
         import_model(copied, "spark", data(), stated=Stated(objective="explicit", reg=0.05))
 
 
+@pytest.mark.filterwarnings("ignore")
 def test_spark_itself_goes_on_as_we_do(tmp_path: Path) -> None:
     recommendation = pytest.importorskip("pyspark.ml.recommendation", reason="pyspark is not installed")
     if shutil.which("java") is None:
