@@ -48,35 +48,32 @@ T scale_to_one(const T* x, std::int64_t count) {
 template <typename T>
 class FilledPairs {
   public:
-    FilledPairs(Input<T, 2> x, std::optional<Input<T, 2>> delta, bool half, int threads)
-        : kernels_(coupling_kernels<T>()) {
-        const auto count = static_cast<std::int64_t>(x.shape(0));
-        const int rank = static_cast<int>(x.shape(1));
+    FilledPairs(const RowObjective<T>& o, const T* delta, bool half, int threads) : kernels_(coupling_kernels<T>()) {
+        const T* x = o.other;
+        const std::int64_t count = o.n_other;
+        const int rank = o.rank;
         table_.half = half && kernels_.has_half;
         table_.width = (rank + WIDTH_STEP - 1) / WIDTH_STEP * WIDTH_STEP;
         table_.stride = delta ? 2 * table_.width : table_.width;
-        table_.x_scale = table_.half ? scale_to_one(x.data(), count * rank) : T(1);
-        table_.delta_scale = table_.half && delta ? scale_to_one(delta->data(), count * rank) : T(1);
+        table_.x_scale = table_.half ? scale_to_one(x, count * rank) : T(1);
+        table_.delta_scale = table_.half && delta ? scale_to_one(delta, count * rank) : T(1);
         table_.x_unscale = 1 / table_.x_scale;
         table_.delta_unscale = 1 / table_.delta_scale;
-        table_.rows = x.data();
+        table_.rows = x;
         if (!table_.half && table_.stride == rank) return;
         memory_.reset(new_buffer<char>(count * table_.stride * static_cast<std::int64_t>(table_.half ? 2 : sizeof(T))));
         table_.rows = memory_.get();
         parallel_for((count + FILL_ROWS - 1) / FILL_ROWS, threads, [&](std::int64_t t, int) {
-            kernels_.fill(table_, x.data(), delta ? delta->data() : nullptr, t * FILL_ROWS,
+            kernels_.fill(table_, x, delta, t * FILL_ROWS,
                           std::min(count, (t + 1) * FILL_ROWS), rank, memory_.get());
         });
     }
     const PairTable<T>& table() const { return table_; }
 
   private:
-    struct Free {
-        void operator()(char* p) const { return_buffer(p); }
-    };
     const CouplingKernels<T>& kernels_;
     PairTable<T> table_{};
-    std::unique_ptr<char, Free> memory_;
+    std::unique_ptr<char, ReturnBuffer> memory_;
 };
 
 // Rows are worked on in balanced ranges, whatever their number of entries.
@@ -175,7 +172,7 @@ std::tuple<Output<T, 2>, Output<double, 1>, Output<double, 1>> row_gradients(
     auto gradient = new_matrix<T>(list.count, d, &first.gradient);
     auto loss = new_vector<double>(list.count, &first.loss);
     auto square = new_vector<double>(list.count, &first.square);
-    const FilledPairs<T> whole(other, std::nullopt, false, threads);
+    const FilledPairs<T> whole(o, nullptr, false, threads);
     ScratchPool<T> scratch(threads, 2 * whole.table().width);
     const CouplingKernels<T>& kernels = coupling_kernels<T>();
     for_all_rows(o, list, threads, [&](std::int64_t i, int worker) {
@@ -206,7 +203,7 @@ std::tuple<Output<T, 2>, Output<double, 1>, Output<double, 1>, Output<T, 2>, Out
     auto square = new_vector<double>(list.count, &first.square);
     auto step_out = new_matrix<T>(list.count, o.rank, &step);
     auto bias_out = new_vector<T>(list.count, &bias_step);
-    const FilledPairs<T> whole(other, std::nullopt, false, threads);
+    const FilledPairs<T> whole(o, nullptr, false, threads);
     Inverses<T> inverses(o, whole.table(), {vectors, slope, offset, tolerance, max_iterations}, threads);
     const CouplingKernels<T>& kernels = coupling_kernels<T>();
     for_all_rows(o, list, threads, [&](std::int64_t i, int worker) {
@@ -243,7 +240,7 @@ std::tuple<Output<T, 2>, Output<T, 2>, Output<T, 1>> solve_coupled(
     auto product_out = new_matrix<T>(list.count, d, &product);
     auto solution_out = new_matrix<T>(list.count, o.rank, &solution);
     auto bias_out = new_vector<T>(list.count, &bias_solution);
-    const FilledPairs<T> pairs(other, direction, half, threads);
+    const FilledPairs<T> pairs(o, direction.data(), half, threads);
     const Coupling<T> coupling{o, pairs.table(), direction_bias ? direction_bias->data() : nullptr,
                                direction_gram ? direction_gram->data() : nullptr};
     Inverses<T> inverses(o, pairs.table(), {vectors, slope, offset, tolerance, max_iterations}, threads);
@@ -273,7 +270,7 @@ std::tuple<Output<T, 2>, Output<T, 1>> solve_normal(
     T *solution, *bias_solution;
     auto solution_out = new_matrix<T>(list.count, o.rank, &solution);
     auto bias_out = new_vector<T>(list.count, &bias_solution);
-    const FilledPairs<T> whole(other, std::nullopt, false, threads);
+    const FilledPairs<T> whole(o, nullptr, false, threads);
     Inverses<T> inverses(o, whole.table(), {vectors, slope, offset, tolerance, max_iterations}, threads);
     for_all_rows(o, list, threads, [&](std::int64_t i, int worker) {
         inverses.apply(list[i], rhs.data() + i * d, worker, solution + i * o.rank, bias_solution + i);

@@ -40,6 +40,10 @@ const RowKernels<T>& row_kernels() {
     }
 }
 
+struct ReturnBuffer {
+    void operator()(void* p) const { return_buffer(p); }
+};
+
 // One scratch memory a thread, made when the thread first asks.
 template <typename T>
 class ScratchPool {
@@ -52,10 +56,7 @@ class ScratchPool {
     }
 
   private:
-    struct Free {
-        void operator()(T* p) const { return_buffer(p); }
-    };
-    std::vector<std::unique_ptr<T, Free>> memory_;
+    std::vector<std::unique_ptr<T, ReturnBuffer>> memory_;
     std::int64_t elements_;
 };
 
@@ -74,6 +75,7 @@ struct Arguments {
     Pair confidence, target;
     double background, reg;
     bool reg_by_count;
+    mutable std::unique_ptr<T, ReturnBuffer> aligned = nullptr;  // a copy of `other`, where that is misplaced
 
     std::int64_t n_rows() const { return static_cast<std::int64_t>(indptr.shape(0)) - 1; }
 
@@ -97,7 +99,7 @@ struct Arguments {
                 indices.data(),
                 values.data(),
                 nnz,
-                other.data(),
+                on_cache_lines(),
                 other_bias ? other_bias->data() : nullptr,
                 n_other,
                 static_cast<int>(rank),
@@ -110,6 +112,18 @@ struct Arguments {
                 T(background),
                 reg,
                 reg_by_count};
+    }
+
+  private:
+    // The rows of `other`, each on as few cache lines as can be: NumPy's own arrays begin a few bytes behind a line, and
+    // a row that is looked up then costs one more, which nobody fetched ahead.
+    const T* on_cache_lines() const {
+        const std::size_t count = other.shape(0) * other.shape(1);
+        const bool placed = reinterpret_cast<std::uintptr_t>(other.data()) % CACHE_LINE == 0;
+        if (placed || other.shape(1) * sizeof(T) % CACHE_LINE != 0) return other.data();
+        aligned.reset(new_buffer<T>(count));
+        std::copy(other.data(), other.data() + count, aligned.get());
+        return aligned.get();
     }
 };
 
