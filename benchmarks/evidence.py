@@ -292,10 +292,16 @@ def descent(left: Interactions, items: SideFactors, objective: Objective, sweeps
 
 @dataclass(frozen=True, eq=False)
 class Yardstick:
-    """What the retrains look like; each of them, and each other model beside them."""
+    """What the retrains look like, for other models to be set beside.
+
+    people, before: of the retrains and of the original, those that the attack is on.
+    listed:         the users whose lists are compared; the first of them are scored as well.
+    """
 
     case: Case
     retrained: list[Factors]
+    people: list[Factors]
+    before: Factors
     listed: Rows
     probabilities: list[NDArray[np.float64]]
     lists: list[NDArray[np.int32]]
@@ -304,25 +310,28 @@ class Yardstick:
     def of(cls, case: Case, retrained: list[Factors]) -> Yardstick:
         users = np.random.default_rng(1).permutation(case.left.n_users)[:LISTED_USERS]
         return cls(
-            case, retrained, users,
-            [probabilities(each, users[:SCORED_USERS]) for each in retrained],
-            [lists(case, each, users) for each in retrained],
-        )  # fmt: skip
+            case=case,
+            retrained=retrained,
+            people=[case.probe.people(each, case.objective) for each in retrained],
+            before=case.probe.people(case.kept, case.objective),
+            listed=users,
+            probabilities=[probabilities(each, users[:SCORED_USERS]) for each in retrained],
+            lists=[lists(case, each, users) for each in retrained],
+        )
 
     def measure(self, factors: Factors, without: int | None = None) -> dict[str, float | None]:
         """Every figure of one model. without: it is this one of the retrains, and set against the others."""
         case, probe = self.case, self.case.probe
-        others = [each for number, each in enumerate(self.retrained) if number != without]
         people = probe.people(factors, case.objective)
         scores = people.predict(probe.users, probe.items), people.predict(probe.users, probe.others)
         own = probabilities(factors, self.listed[:SCORED_USERS])
-        pairs = [number for number in range(len(self.retrained)) if number != without]
+        pairs = self._others(without)
         apart = divergences([*self.probabilities, own], [(number, len(self.retrained)) for number in pairs])
         listed = lists(case, factors, self.listed)
         model = case.model(factors)
         held_out = held_out_metrics(model, case.test) if len(case.test) else {}
         return {
-            "memory": self.memory(factors, others),
+            "memory": self.memory(people, without),
             "attack": auc(np.concatenate(scores), np.arange(2 * len(scores[0])) < len(scores[0])),
             "divergence": float(np.mean([each.mean() for each in apart.values()])),
             "overlap": float(np.mean([np.nanmean(overlap(listed, self.lists[number])) for number in pairs])),
@@ -332,10 +341,13 @@ class Yardstick:
             "auc": None if case.cells is None else case.cells.auc(factors),
         }
 
-    def memory(self, factors: Factors, others: Sequence[Factors]) -> float:
-        """See `forgetcli.verdict.Memory`, held against the formula before it is believed."""
-        case, probe = self.case, self.case.probe
-        models = [probe.people(each, case.objective) for each in (factors, *others, case.kept)]
+    def memory(self, people: Factors, without: int | None = None) -> float:
+        """See `forgetcli.verdict.Memory`, held against the formula before it is believed.
+
+        people: as `Probe.people` makes them.
+        """
+        probe = self.case.probe
+        models = [people, *(self.people[number] for number in self._others(without)), self.before]
         values = np.ones(len(probe.items))
         memory = residual_memory(models, Pairs(probe.users, probe.items, values, probe.left_out), values)
         assert memory is not None
@@ -349,6 +361,9 @@ class Yardstick:
         if not abs(formula - memory.unlearned) <= AGREEMENT:
             raise SystemExit(f"the memory {memory.unlearned} is not that of the formula, {formula}")
         return memory.unlearned
+
+    def _others(self, without: int | None) -> list[int]:
+        return [number for number in range(len(self.retrained)) if number != without]
 
 
 def probabilities(factors: Factors, users: Rows) -> NDArray[np.float64]:
@@ -393,7 +408,7 @@ def measure(case: Case, retrains: int, threads: int) -> dict[str, Any]:
         "courses": {
             "retrain": [curve(case, course) for course in courses],
             "warm": curve(case, warm),
-            "warm_memory": [yardstick.memory(each, yardstick.retrained) for each in warm.factors],
+            "warm_memory": [yardstick.memory(case.probe.people(each, case.objective)) for each in warm.factors],
         },
         "seconds": seconds_of(case, threads),
     }

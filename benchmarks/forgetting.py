@@ -38,7 +38,7 @@ from forgetcli.interactions import Heldout, Interactions
 from forgetcli.model import Factors, Model
 from forgetcli.objective import Objective
 from forgetcli.records import ForgetRequest
-from forgetcli.response import HEAVY_LOSS
+from forgetcli.response import DRIFT_STEP, HEAVY_LOSS
 from forgetcli.unlearn import ForgetResult
 from forgetcli.verdict import Memory
 
@@ -67,17 +67,21 @@ def measure(
     retrained: list[Model] = []
     retrain_seconds: list[float] = []
     responses: list[float] = []
+    steps: list[str] = []
     for seed in range(1, retrains + 1):
         (model, _), seconds = clocked(unlearn.retrain, original, request, seed=1000 + seed, threads=threads)
         retrained.append(model)
         retrain_seconds.append(seconds)
         if len(responses) < RESPONSE_ROUNDS:
-            result, seconds = clocked(unlearn.forget, original, request, method="response", threads=threads)
+            result, seconds = clocked(
+                unlearn.forget, original, request, method="response", threads=threads, on_step=steps.append
+            )
             responses.append(seconds)
     warm, warm_seconds = warm_sweeps(original, request, threads)
     assert original.interactions is not None
     pairs = ForgottenPairs.of(request, original.interactions)
-    unlearned = [*warm.values(), result.model]
+    twin, _ = unlearn.retrain(original, request, threads=threads)
+    unlearned = [*warm.values(), twin, result.model]
     memories, mean, deviation, left_out = remembered(unlearned, retrained, original, pairs)
     held = held_out(setting, [result.model, *retrained], original, test, threads)
     sweeps = original.config.sweeps
@@ -90,13 +94,14 @@ def measure(
         retrains=retrains,
         mean=mean,
         deviation=deviation,
+        twin=memories[-2],
         warm={
             number: Run(memory, number / sweeps, seconds / retrain_time)
             for number, memory, seconds in zip(warm, memories, warm_seconds, strict=False)
         },
         response=Run(
             memories[-1],
-            counted_sweeps(result, original.interactions, request, original.config.factors) / sweeps,
+            counted_sweeps(result, steps, original.interactions, request, original.config.factors) / sweeps,
             statistics.median(responses) / retrain_time,
         ),
         path=str(result.path),
@@ -206,12 +211,16 @@ def require_agreement(ours: Sequence[float], theirs: Sequence[float]) -> None:
         raise SystemExit(f"the memory that was measured is not that of the formula: {ours} and {theirs}")
 
 
-def counted_sweeps(result: ForgetResult, data: Interactions, request: ForgetRequest, rank: int) -> float:
+def counted_sweeps(
+    result: ForgetResult, steps: Sequence[str], data: Interactions, request: ForgetRequest, rank: int
+) -> float:
     """The response step's arithmetic, in that of a sweep.
 
     Both sides are solved once, and once more the touched users, on the data before; where items lose much, the users
-    follow them. Each vector takes a coupling product and conjugate gradients a side. Before, after and between are
-    gradients.
+    follow them. Each vector takes a coupling product and conjugate gradients a side, and the drift without the records
+    takes one and a half as much. Before, after and between are gradients.
+
+    steps: what the response said that it did.
     """
     view, entries = data.by_user, request.resolve(data).removal.entries
     n_rows, n_entries = data.n_users + data.n_items, len(data)
@@ -223,7 +232,7 @@ def counted_sweeps(result: ForgetResult, data: Interactions, request: ForgetRequ
     heavy = result.path == "exact" and bool(np.any((lost > HEAVY_LOSS * data.item_counts) & (lost < data.item_counts)))
     touched_solves = 3 if result.path == "linear" else 1
     formed = 1 + touched_solves * touched / 2 + heavy / 2
-    return formed + result.sweeps + (result.vectors * vector + 2.5 * gradient) / solving
+    return formed + result.sweeps + ((result.vectors + 1.5 * (DRIFT_STEP in steps)) * vector + 2.5 * gradient) / solving
 
 
 def metric_of(setting: Setting) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -44,6 +45,7 @@ class Cell:
 
     records, left_out: the forgotten records, and those of them that cannot be measured: user or item is gone.
     mean, deviation:   of the retrains' own memory.
+    twin:              the memory of a retrain from the model's own seed; NaN where it was not made.
     warm:              by the number of warm sweeps.
     response:          the response step; path, vectors, exact_sweeps: how it went.
     held_out:          of the response step's model, in `metric`; worst_retrain: the worst of the retrains'.
@@ -56,6 +58,7 @@ class Cell:
     retrains: int
     mean: float
     deviation: float
+    twin: float
     warm: dict[int, Run]
     response: Run
     path: str
@@ -70,7 +73,7 @@ class Cell:
     def from_dict(cls, values: dict[str, Any]) -> Cell:
         """The reverse of `dataclasses.asdict` and JSON."""
         warm = {int(number): Run(**run) for number, run in values["warm"].items()}
-        return cls(**values | {"warm": warm, "response": Run(**values["response"])})
+        return cls(**{"twin": math.nan} | values | {"warm": warm, "response": Run(**values["response"])})
 
     def deviations(self, run: Run) -> float:
         """How far from the retrains' mean, in their standard deviations."""
@@ -122,13 +125,15 @@ def summary(cells: Sequence[Cell]) -> str:
 def memory_table(cells: Sequence[Cell]) -> str:
     """What is left: in bold what is within the band."""
     numbers = list(cells[0].warm)
-    head = ["memory of", "records", "retrains", *(f"{number} warm" for number in numbers), "response", "sd"]
+    warm = [f"{number} warm" for number in numbers]
+    head = ["memory of", "records", "retrains", *warm, "own seed", "response", "sd"]
     rows = [
         [
             cell.request,
             records(cell),
             f"{cell.mean:.3f} ± {cell.deviation:.3f}",
             *(marked(cell, cell.warm[number]) for number in numbers),
+            "–" if math.isnan(cell.twin) else signed(cell.twin),
             marked(cell, cell.response),
             f"{cell.deviations(cell.response):+.1f}",
         ]
@@ -169,8 +174,12 @@ def records(cell: Cell) -> str:
 
 
 def marked(cell: Cell, run: Run) -> str:
-    text = f"{run.memory:.3f}".replace("-", "−")
+    text = signed(run.memory)
     return f"**{text}**" if cell.in_band(run) else text
+
+
+def signed(value: float) -> str:
+    return f"{value:.3f}".replace("-", "−")
 
 
 def median(values: Iterable[float]) -> float:

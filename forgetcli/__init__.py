@@ -2,8 +2,7 @@
 
     import forgetcli as fc
 
-    read = fc.read_interactions("ratings.parquet")
-    model = fc.train(read.interactions, fc.TrainConfig.for_objective("explicit", factors=32))
+    model = fc.train("ratings.parquet", fc.TrainConfig.for_objective("explicit", factors=32))
     result = fc.forget(model, fc.ForgetRequest.of(users=[42]))
     fc.save(result.model, "model.npz")
 
@@ -16,7 +15,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from forgetcli.als import Standing, SweepReport, train
+    from forgetcli.als import Standing, SweepReport
+    from forgetcli.api import (
+        as_interactions,
+        as_request,
+        forget,
+        recommendations,
+        retrain,
+        train,
+        write_recommendations,
+    )
     from forgetcli.auditing import audit
     from forgetcli.checkpoint import ModelInfo, inspect, load, save
     from forgetcli.comparing import compare
@@ -31,28 +39,50 @@ if TYPE_CHECKING:
         NumericalError,
         UsageError,
     )
-    from forgetcli.evaluate import held_out_metrics
+    from forgetcli.evaluate import evaluator, held_out_metrics
+    from forgetcli.files import lock
     from forgetcli.ids import Vocabulary, as_ids
     from forgetcli.interactions import Heldout, Interactions, split_holdout
+    from forgetcli.interop import (
+        Exported,
+        ExportOptions,
+        Imported,
+        Stated,
+        export_model,
+        import_model,
+        read_row_ids,
+    )
     from forgetcli.model import Factors, HistoryEntry, Model, SideFactors
     from forgetcli.recommending import Recommendations, recommend
     from forgetcli.records import ForgetRequest, RequestCounts, Resolution
     from forgetcli.tables import (
         ColumnOptions,
+        Filter,
+        ItemNames,
         ReadResult,
         read_heldout,
+        read_ids,
         read_interactions,
         read_item_names,
         read_records,
     )
-    from forgetcli.unlearn import ForgetResult, forget, retrain
+    from forgetcli.unlearn import ForgetResult
     from forgetcli.verdict import Audit, Finding
     from forgetcli.verification import Verification, verify
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "forgetcli.als": ("Standing", "SweepReport", "train"),
+    "forgetcli.als": ("Standing", "SweepReport"),
+    "forgetcli.api": (
+        "as_interactions",
+        "as_request",
+        "forget",
+        "recommendations",
+        "retrain",
+        "train",
+        "write_recommendations",
+    ),
     "forgetcli.auditing": ("audit",),
     "forgetcli.checkpoint": ("ModelInfo", "inspect", "load", "save"),
     "forgetcli.comparing": ("compare",),
@@ -67,21 +97,34 @@ _HOMES = {
         "NumericalError",
         "UsageError",
     ),
-    "forgetcli.evaluate": ("held_out_metrics",),
+    "forgetcli.evaluate": ("evaluator", "held_out_metrics"),
+    "forgetcli.files": ("lock",),
     "forgetcli.ids": ("Vocabulary", "as_ids"),
     "forgetcli.interactions": ("Heldout", "Interactions", "split_holdout"),
+    "forgetcli.interop": (
+        "ExportOptions",
+        "Exported",
+        "Imported",
+        "Stated",
+        "export_model",
+        "import_model",
+        "read_row_ids",
+    ),
     "forgetcli.model": ("Factors", "HistoryEntry", "Model", "SideFactors"),
     "forgetcli.recommending": ("Recommendations", "recommend"),
     "forgetcli.records": ("ForgetRequest", "RequestCounts", "Resolution"),
     "forgetcli.tables": (
         "ColumnOptions",
+        "Filter",
+        "ItemNames",
         "ReadResult",
         "read_heldout",
+        "read_ids",
         "read_interactions",
         "read_item_names",
         "read_records",
     ),
-    "forgetcli.unlearn": ("ForgetResult", "forget", "retrain"),
+    "forgetcli.unlearn": ("ForgetResult",),
     "forgetcli.verdict": ("Audit", "Finding"),
     "forgetcli.verification": ("Verification", "verify"),
 }
@@ -93,15 +136,20 @@ __all__ = [
     "ColumnOptions",
     "Comparison",
     "DataError",
+    "ExportOptions",
+    "Exported",
     "Factors",
     "FileSystemError",
+    "Filter",
     "Finding",
     "ForgetError",
     "ForgetRequest",
     "ForgetResult",
     "Heldout",
     "HistoryEntry",
+    "Imported",
     "Interactions",
+    "ItemNames",
     "Model",
     "ModelFileError",
     "ModelInfo",
@@ -112,6 +160,7 @@ __all__ = [
     "Resolution",
     "SideFactors",
     "Standing",
+    "Stated",
     "SweepReport",
     "TrainConfig",
     "UsageError",
@@ -119,22 +168,32 @@ __all__ = [
     "Vocabulary",
     "__version__",
     "as_ids",
+    "as_interactions",
+    "as_request",
     "audit",
     "compare",
+    "evaluator",
+    "export_model",
     "forget",
     "held_out_metrics",
+    "import_model",
     "inspect",
     "load",
+    "lock",
     "read_heldout",
+    "read_ids",
     "read_interactions",
     "read_item_names",
     "read_records",
+    "read_row_ids",
     "recommend",
+    "recommendations",
     "retrain",
     "save",
     "split_holdout",
     "train",
     "verify",
+    "write_recommendations",
 ]
 
 

@@ -14,6 +14,7 @@ from forgetcli.interactions import Interactions
 from forgetcli.membership import MatchedPairs, attack_scores, auc, bootstrap_aucs, kept_pairs, match_pairs
 from forgetcli.model import Factors, Model
 from forgetcli.records import ForgetRequest
+from forgetcli.revival import Scene, revive
 from forgetcli.scores import Scores
 from forgetcli.verdict import FEWEST_RETRAINS, ROUGH_BAND, Attack, Audit, Membership, Memory, decide, outside_by_chance
 
@@ -42,13 +43,13 @@ def audit(
     model nor a retrain carries its interactions, when the models have nothing in common, or when the forgotten ratings
     are not known.
     """
-    ground, forgotten, values = _measured(unlearned, retrained, original, request, data)
+    scene, values = _measured(unlearned, retrained, original, request, data)
     explicit = original.config.objective == "explicit"
     held = still_held(unlearned, request)
-    memory = residual_memory([model.factors for model in ground.models], forgotten, values)
+    memory = residual_memory(scene.factors, scene.pairs, values, folded_in=scene.folded_in)
     rng = np.random.default_rng(seed)
-    pairs = match_pairs(ground, forgotten, values, rng)
-    membership = _membership(ground, pairs, rng, explicit)
+    pairs = match_pairs(scene.seen, scene.pairs, values, rng)
+    membership = _membership(scene, pairs, rng, explicit)
     finding, sentence = decide(
         memory,
         membership,
@@ -63,8 +64,8 @@ def audit(
         still_held=held,
         memory=memory,
         membership=membership,
-        scores=_scores(ground, pairs, rng, explicit) if membership else None,
-        cautions=(*cautions(unlearned, retrained, request), *_cautions(forgotten, len(retrained))),
+        scores=_scores(scene, pairs, rng, explicit) if membership else None,
+        cautions=(*cautions(unlearned, retrained, request), *_cautions(scene, len(retrained))),
     )
 
 
@@ -77,15 +78,18 @@ def memory_left(
     data: Interactions | None = None,
 ) -> Memory | None:
     """The memory alone, of what `audit` measures; None where no forgotten pair can be measured."""
-    ground, forgotten, values = _measured(unlearned, retrained, original, request, data)
-    return residual_memory([model.factors for model in ground.models], forgotten, values)
+    scene, values = _measured(unlearned, retrained, original, request, data)
+    return residual_memory(scene.factors, scene.pairs, values, folded_in=scene.folded_in)
 
 
-def residual_memory(models: Sequence[Factors], forgotten: Pairs, values: NDArray[np.float64]) -> Memory | None:
+def residual_memory(
+    models: Sequence[Factors], forgotten: Pairs, values: NDArray[np.float64], *, folded_in: int = 0
+) -> Memory | None:
     """See `Memory`; None without pairs.
 
-    models: the unlearned one, the retrains, the original.
-    values: (n,) r of the pairs, in the unit of predictions.
+    models:    the unlearned one, the retrains, the original.
+    values:    (n,) r of the pairs, in the unit of predictions.
+    folded_in: of the pairs, as in `Memory`.
     """
     if len(forgotten) == 0:
         return None
@@ -99,6 +103,7 @@ def residual_memory(models: Sequence[Factors], forgotten: Pairs, values: NDArray
     return Memory(
         pairs=len(forgotten),
         left_out=forgotten.left_out,
+        folded_in=folded_in,
         unlearned=float((unlearned - centre) @ (values - centre)) / scale if scale > 0 else None,
         retrained=Spread.of(known) if len(known) >= FEWEST_RETRAINS else None,
         each_retrained=tuple(known),
@@ -113,24 +118,22 @@ def _measured(
     original: Model,
     request: ForgetRequest,
     data: Interactions | None,
-) -> tuple[CommonGround, Pairs, NDArray[np.float64]]:
-    """The models on common ground, the forgotten pairs there, and their values."""
+) -> tuple[Scene, NDArray[np.float64]]:
+    """The models and the forgotten pairs, with the values that were to be predicted."""
     if not retrained:
         raise UsageError("there is no retrained model to compare with")
     models = [unlearned, *retrained, original]
     if len({model.config.objective for model in models}) > 1:
         raise UsageError("explicit and implicit models cannot be compared: their predictions mean different things")
     ground = CommonGround.of(models, remaining_data(unlearned, retrained))
-    forgotten = ground.pairs(forgotten_pairs(request, original, data))
-    return ground, forgotten, _values(forgotten, original.config.objective == "explicit")
+    scene = revive(ground, forgotten_pairs(request, original, data))
+    return scene, _values(scene.pairs, original.config.objective == "explicit")
 
 
-def _membership(
-    ground: CommonGround, pairs: MatchedPairs, rng: np.random.Generator, explicit: bool
-) -> Membership | None:
+def _membership(scene: Scene, pairs: MatchedPairs, rng: np.random.Generator, explicit: bool) -> Membership | None:
     if len(pairs) == 0:
         return None
-    scores = [attack_scores(model.factors, pairs, explicit=explicit) for model in ground.models]
+    scores = [attack_scores(factors, pairs, explicit=explicit) for factors in scene.factors]
     *released, original = scores
     attacks = [*released, *(original - each for each in released)]
     aucs = np.array([auc(each) for each in attacks])
@@ -144,8 +147,8 @@ def _membership(
     )
 
 
-def _scores(ground: CommonGround, pairs: MatchedPairs, rng: np.random.Generator, explicit: bool) -> Scores:
-    kept_users, kept_items, kept_values = kept_pairs(ground, pairs, rng)
+def _scores(scene: Scene, pairs: MatchedPairs, rng: np.random.Generator, explicit: bool) -> Scores:
+    kept_users, kept_items, kept_values = kept_pairs(scene.seen, pairs, rng)
     kinds = {
         "forgotten": (pairs.users, pairs.items, pairs.values),
         "kept": (kept_users, kept_items, kept_values),
@@ -157,7 +160,7 @@ def _scores(ground: CommonGround, pairs: MatchedPairs, rng: np.random.Generator,
         predictions = factors.predict(users, items)
         return np.abs(values - predictions) if explicit else predictions
 
-    unlearned, *retrained, original = (model.factors for model in ground.models)
+    unlearned, *retrained, original = scene.factors
     models = {"original": [original], "unlearned": [unlearned], "retrained": retrained}
     return Scores.of(
         "distance" if explicit else "prediction",
@@ -196,11 +199,16 @@ def _values(forgotten: Pairs, explicit: bool) -> NDArray[np.float64]:
     return forgotten.values
 
 
-def _cautions(forgotten: Pairs, retrains: int) -> Iterator[str]:
-    if forgotten.left_out:
+def _cautions(scene: Scene, retrains: int) -> Iterator[str]:
+    if scene.folded_in:
         yield (
-            f"Of {forgotten.left_out:,} forgotten pairs the user or the item is gone from the models: what the rest "
-            "of the model keeps of them is not measured. Ask for it with pairs held out of the request."
+            f"Of {scene.folded_in:,} forgotten pairs the user or the item is gone from the models. It was folded back "
+            "in with those very pairs, into each model, to measure what the rest of the model keeps of them."
+        )
+    if scene.pairs.left_out:
+        yield (
+            f"Of {scene.pairs.left_out:,} forgotten pairs the user or the item is gone from the models and could not "
+            "be folded back in: what is left of these pairs is not measured."
         )
     if retrains >= FEWEST_RETRAINS and outside_by_chance(retrains) > ROUGH_BAND:
         yield (

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forgetcli import als, differences
-from forgetcli.common import CommonGround, Pairs, cautions, forgotten_pairs, remaining_data, still_held
+from forgetcli.common import CommonGround, ForgottenPairs, Pairs, cautions, forgotten_pairs, remaining_data, still_held
 from forgetcli.comparison import (
     GROUPS,
     TOP_N,
@@ -21,6 +21,7 @@ from forgetcli.comparison import (
     RankingContrast,
     Reading,
     Spread,
+    Subject,
 )
 from forgetcli.errors import UsageError
 from forgetcli.evaluate import held_out_metrics
@@ -77,13 +78,16 @@ def compare(
         raise UsageError("explicit and implicit models cannot be compared: their predictions mean different things")
     ground = CommonGround.of(models, remaining_data(unlearned, retrained))
     lineup = _Lineup(ground.models, len(retrained), original is not None)
-    forgotten = ground.pairs(forgotten_pairs(request, original, data)) if request else None
+    asked_for = forgotten_pairs(request, original, data) if request else None
+    forgotten = ground.pairs(asked_for) if asked_for else None
     rng = np.random.default_rng(seed)
-    groups = _groups(ground, forgotten)
+    groups = _groups(ground, asked_for)
     cells = _cells(ground, forgotten, groups, rng)
     objective, gradient = _standings(lineup, ground.data, threads)
     without = [_since_forgetting(model, "sweep") for model in ground.models]
+    roles = ["unlearned", *["retrained"] * len(retrained), "original"]
     return Comparison(
+        models=tuple(_subject(role, model) for role, model in zip(roles, models, strict=False)),
         retrains=len(retrained),
         users=len(ground.users),
         items=len(ground.items),
@@ -190,13 +194,14 @@ def _standings(lineup: _Lineup, data: Interactions, threads: int) -> tuple[Readi
     )
 
 
-def _groups(ground: CommonGround, forgotten: Pairs | None) -> dict[str, _Rows]:
-    """The users of each of `comparison.GROUPS` that has any."""
+def _groups(ground: CommonGround, asked_for: ForgottenPairs | None) -> dict[str, _Rows]:
+    """The users of each of `comparison.GROUPS` that has any. Those who share items share those of erased users too."""
     groups = {"everyone": np.arange(len(ground.users))}
-    if forgotten:
-        asked = np.unique(forgotten.users)
+    if asked_for:
+        users, items = ground.users.find(asked_for.users), ground.items.find(asked_for.items)
+        asked, items = np.unique(users[users >= 0]), np.unique(items[items >= 0])
         view = ground.data.by_user
-        having = view.rows_of(view.entries_of_columns(np.unique(forgotten.items)))
+        having = view.rows_of(view.entries_of_columns(items))
         groups |= {"asked": asked, "sharing": np.setdiff1d(having, asked)}
     return {name: users for name, users in groups.items() if len(users)}
 
@@ -248,6 +253,18 @@ def _accuracy(lineup: _Lineup, test: Heldout, groups: dict[str, _Rows], threads:
         metrics = [held_out_metrics(model, test, users=groups[name], threads=threads) for model in lineup.models]
         accuracy[name] = {metric: lineup.reading([each[metric] for each in metrics]) for metric in metrics[0]}
     return accuracy
+
+
+def _subject(role: str, model: Model) -> Subject:
+    return Subject(
+        role=role,
+        seed=model.config.seed,
+        users=len(model.users),
+        items=len(model.items),
+        interactions=None if model.interactions is None else len(model.interactions),
+        steps=tuple(entry.kind for entry in model.history),
+        objectives=tuple(entry.objective for entry in model.history),
+    )
 
 
 def _steps(history: Sequence[HistoryEntry], kind: str) -> int:

@@ -81,6 +81,26 @@ class Reading:
 
 
 @dataclass(frozen=True)
+class Subject:
+    """One of the models that are compared, as it came.
+
+    role:         "unlearned", "retrained" or "original".
+    users, items: how many it has.
+    interactions: how many it carries; None for a model without.
+    steps:        of its making, in order: "sweep", "response".
+    objectives:   after each step, on the data of that time; None where that data held records since forgotten.
+    """
+
+    role: str
+    seed: int
+    users: int
+    items: int
+    interactions: int | None
+    steps: tuple[str, ...]
+    objectives: tuple[float | None, ...]
+
+
+@dataclass(frozen=True)
 class PredictionContrast:
     """Differences of predictions, in rating units for explicit models.
 
@@ -114,6 +134,7 @@ class RankingContrast:
 class Comparison:
     """What `compare` found.
 
+    models:             the unlearned one, the retrains, the original.
     retrains:           how many retrained models there were.
     users, items:       how many all models have in common; everything below is about these.
     forgotten:          forgotten pairs among them, and
@@ -134,6 +155,7 @@ class Comparison:
     cautions:           what these models cannot tell, in sentences.
     """
 
+    models: tuple[Subject, ...]
     retrains: int
     users: int
     items: int

@@ -12,6 +12,7 @@ from forgetcli.errors import ModelFileError, UsageError
 Objective = Literal["explicit", "implicit"]
 RegScaling = Literal["count", "none"]
 Dtype = Literal["float32", "float64"]
+Side = Literal["users", "items"]
 
 MAX_FACTORS = 4096
 """A rank above this is a slip of the finger: one row's normal matrix would take 64 MiB."""
@@ -28,9 +29,13 @@ class TrainConfig:
     reg_scaling:       "count" multiplies λ by the row's number of interactions (ALS-WR, Zhou et al. 2008), "none"
                        does not.
     biases:            explicit only: learn b_u and b_i.
-    alpha:             implicit only: confidence is 1 + alpha · value.
+    global_mean:       explicit only: predictions start from μ, the mean of the values; without it μ is 0.
+    alpha:             implicit only: confidence is confidence_base + alpha · value.
+    confidence_base:   implicit only; 1 in Hu, Koren & Volinsky's paper.
     unobserved_weight: implicit only: w0, the weight of a pair that was not observed.
-    seed:              keys the items' starting factors.
+    solved_last:       the side that each sweep ends with; it is also the one that has starting factors. Other trainers
+                       end with the users.
+    seed:              keys the starting factors.
     dtype:             of the factors and of the arithmetic.
     tol:               stop when a sweep lowers the objective by less than this fraction; 0 never stops early.
 
@@ -43,8 +48,11 @@ class TrainConfig:
     reg: float = 0.07
     reg_scaling: RegScaling = "count"
     biases: bool = True
+    global_mean: bool = True
     alpha: float = 10.0
+    confidence_base: float = 1.0
     unobserved_weight: float = 1.0
+    solved_last: Side = "items"
     seed: int = 0
     dtype: Dtype = "float32"
     tol: float = 0.0
@@ -76,13 +84,21 @@ class TrainConfig:
             "off for an implicit model: it has none",
             self.biases,
         )
+        _require(isinstance(self.global_mean, bool), "global-mean", "true or false", self.global_mean)
         _require(_is_finite(self.alpha) and self.alpha > 0, "alpha", "a number above 0", self.alpha)
+        _require(
+            _is_finite(self.confidence_base) and self.confidence_base >= 0,
+            "confidence-base",
+            "a number, at least 0",
+            self.confidence_base,
+        )
         _require(
             _is_finite(self.unobserved_weight) and self.unobserved_weight >= 0,
             "unobserved-weight",
             "a number, at least 0",
             self.unobserved_weight,
         )
+        _require(self.solved_last in ("users", "items"), "solved-last", "users or items", self.solved_last)
         _require(_is_int(self.seed) and 0 <= self.seed < 2**63, "seed", "a whole number from 0 to 2^63 - 1", self.seed)
         _require(self.dtype in ("float32", "float64"), "dtype", "float32 or float64", self.dtype)
         _require(_is_finite(self.tol) and 0 <= self.tol < 1, "tol", "a number from 0 to below 1", self.tol)

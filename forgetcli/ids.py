@@ -83,13 +83,14 @@ Ids: TypeAlias = NDArray[np.int64] | Utf8Ids
 
 
 def as_ids(values: object) -> Ids:
-    """A column of ids from a list or array of whole numbers or of strings; a column of ids stays as it is.
+    """A column of ids from a list or array of whole numbers or of strings, or from what NumPy can make such an array
+    of: a Series, a column of Arrow. A column of ids stays as it is.
 
     Raises DataError for anything else among them, a mixture, or a number that does not fit int64.
     """
     if isinstance(values, Utf8Ids):
         return values
-    array = values if isinstance(values, np.ndarray) else None
+    array = np.asarray(values) if hasattr(values, "__array__") else None
     if array is not None and array.ndim == 1 and array.dtype.kind in "iu":
         if array.dtype == np.uint64 and len(array) and array.max() > np.iinfo(np.int64).max:
             raise DataError(_TOO_LARGE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,6 +21,13 @@ __all__ = [
 
 Duplicates = Literal["last", "sum", "mean", "max"]
 """What becomes of several interactions of one pair."""
+
+
+class SparseMatrix(Protocol):
+    """SciPy's sparse arrays and matrices of every format, without importing them."""
+
+    def tocoo(self, copy: bool = False) -> Any:
+        """The coordinates (`row`, `col`) and the values (`data`) of what is stored."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,6 +125,39 @@ class Interactions:
             user_vocabulary, item_vocabulary, user_rows, item_rows, given, duplicates=duplicates, timestamps=times
         )
 
+    @classmethod
+    def from_sparse(
+        cls,
+        matrix: SparseMatrix,
+        users: object = None,
+        items: object = None,
+        *,
+        duplicates: Duplicates = "sum",
+        threads: int = 0,
+    ) -> Interactions:
+        """The interactions that a SciPy sparse matrix stores, users × items; zeros that it stores are interactions too.
+
+        users, items: the ids of the rows and of the columns; None is their positions, from 0. Those without an
+                      interaction are dropped.
+        duplicates:   of cells that a matrix of coordinates stores several times; SciPy means their sum.
+
+        Raises DataError for ids that are repeated or not as many as there are rows or columns, and as `from_pairs`.
+        """
+        stored = matrix.tocoo(copy=False)
+        if len(stored.shape) != 2:
+            raise DataError(f"a matrix of users and items has two axes, not {len(stored.shape)}")
+        user_vocabulary, user_rows = _axis("users", users, stored.shape[0], stored.row)
+        item_vocabulary, item_rows = _axis("items", items, stored.shape[1], stored.col)
+        return cls.from_pairs(
+            user_vocabulary,
+            item_vocabulary,
+            user_rows,
+            item_rows,
+            _to_float32(stored.data),
+            duplicates=duplicates,
+            threads=threads,
+        )
+
     @cached_property
     def by_item(self) -> Csr:
         """Items × users: the transpose, made at first use."""
@@ -142,6 +182,19 @@ class Interactions:
 
     def __len__(self) -> int:
         return self.by_user.nnz
+
+    def transposed(self) -> Interactions:
+        """Items in the place of users, and users in the place of items; nothing is copied."""
+        turned = Interactions(self.items, self.users, self.by_item)
+        vars(turned)["by_item"] = self.by_user
+        return turned
+
+    @property
+    def suited_objective(self) -> Literal["explicit", "implicit"]:
+        """The objective for who does not name one: implicit where all values are the same and above 0, for then they
+        say who had what, and not how it was liked: an explicit model would predict that one value everywhere."""
+        values = self.by_user.values
+        return "implicit" if len(values) and 0 < values.min() == values.max() else "explicit"
 
     def mean_value(self) -> float:
         """The mean of the values, summed in float64 in the order of by_user; 0 without interactions."""
@@ -245,6 +298,21 @@ def _column(name: str, array: NDArray[Any], dtype: type[np.generic]) -> NDArray[
     if array.dtype != dtype or array.ndim != 1:
         raise ValueError(f"{name} must be one-dimensional and {np.dtype(dtype)}, not {array.dtype}")
     return np.ascontiguousarray(array)
+
+
+def _axis(
+    side: str, ids: object, size: int, positions: NDArray[np.integer[Any]]
+) -> tuple[Vocabulary, NDArray[np.int32]]:
+    """The vocabulary of one axis of a matrix, and the rows in it of these positions."""
+    if size > np.iinfo(np.int32).max:
+        raise DataError(f"the matrix has more than 2,147,483,647 {side}")
+    if ids is None:
+        return Vocabulary(np.arange(size)), positions.astype(np.int32, copy=False)
+    vocabulary, rows = Vocabulary.of(as_ids(ids))
+    if len(rows) != size or len(vocabulary) != size:
+        said = "repeated ones among them" if len(rows) == size else f"for {size:,} of the matrix"
+        raise DataError(f"there are {len(rows):,} ids of {side}, {said}")
+    return vocabulary, rows[positions]
 
 
 def _to_float32(values: ArrayLike) -> NDArray[np.float32]:

@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from forgetcli.model import Array, SideFactors
+from forgetcli.model import Array, SideFactors, minus
 
 MAX_VECTORS = 8
 """Krylov vectors at most: f_T for T of 8 to 40 is resolved by 2 to 6."""
@@ -27,10 +27,13 @@ _EXHAUSTED = 8.0
 
 
 class System(Protocol):
-    """S and B on the items' parameters, the users eliminated."""
+    """B, and S = B − Cᵀ A⁻¹ C: the users, with the normal matrices A, are eliminated."""
 
-    def schur(self, direction: SideFactors, b_direction: Array) -> tuple[Array, SideFactors, SideFactors]:
-        """S q, given q and B q; B⁻¹ S q; and A⁻¹ C q, by which the users follow the items."""
+    def follow(self, direction: SideFactors) -> tuple[Array, SideFactors]:
+        """C q; and A⁻¹ C q, by which the users follow the items."""
+
+    def back(self, follower: SideFactors) -> tuple[Array, SideFactors]:
+        """Cᵀ times what the users follow by; and B⁻¹ times that."""
 
 
 @dataclass(frozen=True)
@@ -77,31 +80,35 @@ def filtered_solution(
     followers: list[SideFactors] = []
     diagonal: list[float] = []
     off: list[float] = []
-    before: float | None = None
+    bounds = _Bounds(sweeps)
     while True:
         if on_vector:
             on_vector(len(basis))
-        residual, z, follower = system.schur(basis[-1], b_basis[-1])
+        push, follower = system.follow(basis[-1])
         followers.append(follower)
-        diagonal.append(inner(basis[-1], residual))
+        diagonal.append(inner(basis[-1], b_basis[-1]) - inner(follower, push))
+        bounds.below(diagonal, off)
+        several = len(basis) > 1  # the first rule is exact for T = 2, the vector is not
+        if (several and bounds.apart < bracket) or len(basis) >= min(max_vectors, sweeps):
+            break
+        back, solved = system.back(follower)
+        residual, z = b_basis[-1] - back, minus(basis[-1], solved)  # S q and B⁻¹ S q
         for x, bx in [*zip(basis, b_basis, strict=True)] * 2:  # twice is enough (Parlett 1998, ch. 6)
             part = bx.dtype.type(inner(x, residual))
             residual -= bx * part
             z = SideFactors(z.factors - x.factors * part, z.bias - x.bias * part)
         off.append(float(np.sqrt(max(inner(z, residual), 0.0))))
-        gauss, apart = _quadrature(np.array(diagonal), np.array(off), sweeps, before)
-        before = gauss
+        bounds.above(diagonal, off)
         exhausted = off[-1] < _EXHAUSTED * np.finfo(rhs.dtype).eps * abs(diagonal[0])
-        enough = apart < bracket and len(basis) > 1  # the first rule is exact for T = 2, the vector is not
-        if enough or exhausted or len(basis) >= min(max_vectors, sweeps):
+        if exhausted or (several and bounds.apart < bracket):
             break
         basis.append(_scaled(z, 1 / off[-1]))
         b_basis.append(_divided(residual, off[-1]))
-    ritz, vectors = _tridiagonal(np.array(diagonal), np.array(off[:-1]))
+    ritz, vectors = _tridiagonal(diagonal, off[: len(basis) - 1])
     weights = vectors @ (absorbed(ritz, sweeps) * vectors[0]) * norm
     earlier = vectors @ (absorbed(ritz, sweeps - 1) * vectors[0]) * norm
     norm = float(np.linalg.norm(weights))
-    return Filtered(_combined(basis, weights), norm, len(basis), apart, followers, earlier)
+    return Filtered(_combined(basis, weights), norm, len(basis), bounds.apart, followers, earlier)
 
 
 def absorbed(s: NDArray[np.float64], sweeps: int) -> NDArray[np.float64]:
@@ -130,28 +137,44 @@ def inner(side: SideFactors, stacked: Array) -> float:
     return total
 
 
-def _quadrature(
-    diagonal: NDArray[np.float64], off: NDArray[np.float64], sweeps: int, before: float | None
-) -> tuple[float, float]:
-    """Gauss' value of bᵀ x / ‖B⁻¹ b‖²_B, and how far it is from the truth at most, as a fraction of it.
+class _Bounds:
+    """Gauss' and Gauss–Radau's values of bᵀ x / ‖B⁻¹ b‖²_B.
 
     e₁ᵀ f_T(T_m) e₁ is the Gauss rule, and T_m extended by a node at 0, where f_T is largest, the Gauss–Radau rule:
     they bound the value from below and from above (Golub & Meurant 2010, ch. 6) while S is positive. Where it is not,
     the change from one vector to the next stands in.
+
+    apart: how far the Gauss value is from the truth at most, as a fraction of it.
     """
-    ritz, vectors = _tridiagonal(diagonal, off[:-1])
-    gauss = float(absorbed(ritz, sweeps) @ vectors[0] ** 2)
-    if ritz[0] <= 0:
-        return gauss, np.inf if before is None else abs(gauss - before) / abs(gauss)
-    corner = float(off[-1] ** 2 * np.sum(vectors[-1] ** 2 / ritz))
-    extended, extended_vectors = _tridiagonal(np.append(diagonal, corner), off)
-    radau = float(absorbed(extended, sweeps) @ extended_vectors[0] ** 2)
-    return gauss, abs(radau - gauss) / abs(gauss)
+
+    def __init__(self, sweeps: int) -> None:
+        self._sweeps = sweeps
+        self._gauss: float | None = None
+        self._radau: float | None = None
+        self.apart = np.inf
+
+    def below(self, diagonal: list[float], off: list[float]) -> None:
+        """A further element of the diagonal is known."""
+        ritz, vectors = _tridiagonal(diagonal, off)
+        before, self._gauss = self._gauss, float(absorbed(ritz, self._sweeps) @ vectors[0] ** 2)
+        if ritz[0] > 0 and self._radau is not None:
+            self.apart = abs(self._radau - self._gauss) / abs(self._gauss)
+        else:
+            self._radau = None
+            self.apart = np.inf if before is None else abs(self._gauss - before) / abs(self._gauss)
+
+    def above(self, diagonal: list[float], off: list[float]) -> None:
+        """And a further one beside it."""
+        ritz, vectors = _tridiagonal(diagonal, off[:-1])
+        if ritz[0] <= 0 or self._gauss is None:
+            return
+        corner = float(off[-1] ** 2 * np.sum(vectors[-1] ** 2 / ritz))
+        extended, extended_vectors = _tridiagonal([*diagonal, corner], off)
+        self._radau = float(absorbed(extended, self._sweeps) @ extended_vectors[0] ** 2)
+        self.apart = abs(self._radau - self._gauss) / abs(self._gauss)
 
 
-def _tridiagonal(
-    diagonal: NDArray[np.float64], off: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _tridiagonal(diagonal: list[float], off: list[float]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     values, vectors = np.linalg.eigh(np.diag(diagonal) + np.diag(off, 1) + np.diag(off, -1))
     return values, vectors
 

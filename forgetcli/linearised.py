@@ -162,12 +162,13 @@ class LinearisedSweep:
     user_inverse: NormalInverse
     item_inverse: NormalInverse
 
-    def schur(self, direction: SideFactors, b_direction: Array) -> tuple[Array, SideFactors, SideFactors]:
-        """S q = B q − Cᵀ A⁻¹ C q, given q and B q; B⁻¹ S q; and A⁻¹ C q."""
-        users, items = self.item_inverse.other, self.user_inverse.other
-        _, follower = self.user_inverse.coupled(users, direction)
-        back, solved = self.item_inverse.coupled(items, follower, tolerance=ITEM_TOLERANCE)
-        return b_direction - back, minus(direction, solved), follower
+    def follow(self, direction: SideFactors) -> tuple[Array, SideFactors]:
+        """C q and A⁻¹ C q."""
+        return self.user_inverse.coupled(self.item_inverse.other, direction)
+
+    def back(self, follower: SideFactors) -> tuple[Array, SideFactors]:
+        """Cᵀ p and B⁻¹ Cᵀ p."""
+        return self.item_inverse.coupled(self.user_inverse.other, follower, tolerance=ITEM_TOLERANCE)
 
 
 def stacked(side: SideFactors, objective: Objective) -> Array:
@@ -179,21 +180,6 @@ def unstacked(matrix: Array, rank: int) -> SideFactors:
     """The reverse of `stacked`; without a column for them, the biases are 0."""
     bias = matrix[:, rank] if matrix.shape[1] > rank else np.zeros(len(matrix), matrix.dtype)
     return SideFactors(np.ascontiguousarray(matrix[:, :rank]), np.ascontiguousarray(bias))
-
-
-def plus(side: SideFactors, change: SideFactors) -> SideFactors:
-    """Element by element."""
-    return SideFactors(side.factors + change.factors, side.bias + change.bias)
-
-
-def minus(side: SideFactors, other: SideFactors) -> SideFactors:
-    """Element by element."""
-    return SideFactors(side.factors - other.factors, side.bias - other.bias)
-
-
-def negative(side: SideFactors) -> SideFactors:
-    """Element by element."""
-    return SideFactors(-side.factors, -side.bias)
 
 
 def _direction_gram(other: SideFactors, direction: SideFactors, objective: Objective, threads: int) -> Array | None:

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from forgetcli.common import CommonGround, Pairs
+from forgetcli.common import Pairs
+from forgetcli.csr import Csr
 from forgetcli.model import Factors
 
 ATTACKED_PAIRS = 10_000
@@ -32,7 +33,7 @@ _ROUNDS_A_WINDOW, _WINDOWS = 8, 8
 
 @dataclass(frozen=True, eq=False)
 class MatchedPairs:
-    """Forgotten pairs, each with an item that its user never had, in the rows of a `CommonGround`.
+    """Forgotten pairs, each with an item that its user never had, in the rows of a `revival.Scene`.
 
     users:   (n,) int64.
     items:   (n,) int64, forgotten.
@@ -62,11 +63,10 @@ class AttackScores:
         return AttackScores(self.forgotten - other.forgotten, self.others - other.others)
 
 
-def match_pairs(
-    ground: CommonGround, forgotten: Pairs, values: NDArray[np.float64], rng: np.random.Generator
-) -> MatchedPairs:
+def match_pairs(seen: Csr, forgotten: Pairs, values: NDArray[np.float64], rng: np.random.Generator) -> MatchedPairs:
     """Matches at most ATTACKED_PAIRS of the forgotten pairs.
 
+    seen:   the remaining interactions, users × items.
     values: (n,), the forgotten pairs'.
 
     An item's popularity is its number of interactions before forgetting. Candidates are drawn from the items next in
@@ -74,8 +74,8 @@ def match_pairs(
     """
     chosen = np.sort(rng.choice(len(forgotten), min(ATTACKED_PAIRS, len(forgotten)), replace=False))
     users, items = forgotten.users[chosen], forgotten.items[chosen]
-    n_items = len(ground.items)
-    counts = ground.data.item_counts + np.bincount(forgotten.items, minlength=n_items)
+    n_items = seen.n_columns
+    counts = seen.column_counts() + np.bincount(forgotten.items, minlength=n_items)
     by_popularity = np.argsort(counts, kind="stable")
     place = np.empty(n_items, np.int64)
     place[by_popularity] = np.arange(n_items)
@@ -90,7 +90,7 @@ def match_pairs(
         drawn = by_popularity[rng.integers(low, high, endpoint=True)]
         cells = users[open_pairs] * n_items + drawn
         taken = np.union1d(had, (users * n_items + others)[others >= 0])
-        new = (ground.data.by_user.find(users[open_pairs], drawn) < 0) & ~np.isin(cells, taken)
+        new = (seen.find(users[open_pairs], drawn) < 0) & ~np.isin(cells, taken)
         _, first = np.unique(cells, return_index=True)
         accepted = np.intersect1d(np.flatnonzero(new), first)
         others[open_pairs[accepted]] = drawn[accepted]
@@ -100,15 +100,14 @@ def match_pairs(
 
 
 def kept_pairs(
-    ground: CommonGround, pairs: MatchedPairs, rng: np.random.Generator
+    seen: Csr, pairs: MatchedPairs, rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
     """Users, items and values of pairs that remain: for each attacked pair one of the same user, drawn from all that
     the user has left. Fewer where users have none."""
-    view = ground.data.by_user
-    counts = view.row_counts()[pairs.users]
+    counts = seen.row_counts()[pairs.users]
     drawn = np.floor(rng.random(len(pairs)) * counts).astype(np.int64)
-    users, entries = pairs.users[counts > 0], (view.indptr[pairs.users] + drawn)[counts > 0]
-    return users, view.indices[entries].astype(np.int64), view.values[entries].astype(np.float64)
+    users, entries = pairs.users[counts > 0], (seen.indptr[pairs.users] + drawn)[counts > 0]
+    return users, seen.indices[entries].astype(np.int64), seen.values[entries].astype(np.float64)
 
 
 def attack_scores(factors: Factors, pairs: MatchedPairs, *, explicit: bool) -> AttackScores:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from forgetcli.config import TrainConfig
+from forgetcli.config import Side, TrainConfig
 from forgetcli.interactions import Interactions, Vocabulary
 
 Array: TypeAlias = NDArray[np.floating[Any]]
@@ -46,6 +47,21 @@ class SideFactors:
         return cls(factors, np.zeros(len(factors), factors.dtype))
 
 
+def plus(side: SideFactors, change: SideFactors) -> SideFactors:
+    """Element by element."""
+    return SideFactors(side.factors + change.factors, side.bias + change.bias)
+
+
+def minus(side: SideFactors, other: SideFactors) -> SideFactors:
+    """Element by element."""
+    return SideFactors(side.factors - other.factors, side.bias - other.bias)
+
+
+def negative(side: SideFactors) -> SideFactors:
+    """Element by element."""
+    return SideFactors(-side.factors, -side.bias)
+
+
 @dataclass(frozen=True)
 class Factors:
     """Everything that training learns. The prediction for user u and item i is
@@ -63,6 +79,10 @@ class Factors:
         """k, the number of columns of both sides' factors."""
         return int(self.item.factors.shape[1])
 
+    def transposed(self) -> Factors:
+        """Items in the place of users, and users in the place of items."""
+        return Factors(self.item, self.user, self.global_mean)
+
     def predict(self, users: NDArray[np.integer], items: NDArray[np.integer]) -> NDArray[np.float64]:
         """(n,) predictions, in float64, of the pairs (users[j], items[j]), both (n,) row numbers."""
         predictions = np.empty(len(users))
@@ -78,7 +98,8 @@ class Factors:
 class HistoryEntry:
     """One step of a model's making.
 
-    kind:      "sweep", or "response" for a second-order unlearning step.
+    kind:      "sweep"; "response" for a second-order unlearning step; "import" where another trainer's model was taken
+               over, its metric "apart" being how far the side that was solved last is from its solution.
     objective: on the data of that time, after the step; None where that data held records since forgotten.
     metrics:   validation metrics by name, such as {"rmse": 0.86}; empty without validation data.
     """
@@ -108,3 +129,16 @@ class Model:
             raise ValueError("factors and ids differ in number")
         if self.factors.user.factors.shape[1] != self.factors.item.factors.shape[1]:
             raise ValueError("user and item factors differ in rank")
+
+    def transposed(self) -> Model:
+        """Items in the place of users, and users in the place of items: a model that ends its sweeps with the users
+        becomes one that ends them with the items, and the other way round."""
+        last: Side = "items" if self.config.solved_last == "users" else "users"
+        return Model(
+            dataclasses.replace(self.config, solved_last=last),
+            self.factors.transposed(),
+            self.items,
+            self.users,
+            self.history,
+            None if self.interactions is None else self.interactions.transposed(),
+        )

@@ -7,10 +7,10 @@ Both are instances of
 
 with a confidence c and a target t that are linear in the interaction's value:
 
-    explicit:  c = 1,            t = value − μ,  w0 = 0
-    implicit:  c = 1 + α value,  t = 1,          no biases     (Hu, Koren & Volinsky 2008, eq. 3)
+    explicit:  c = 1,             t = value − μ,  w0 = 0
+    implicit:  c = c0 + α value,  t = 1,          no biases     (Hu, Koren & Volinsky 2008, eq. 3: c0 = 1)
 
-and s = the row's number of interactions (ALS-WR, Zhou et al. 2008) or 1.
+and s = the row's number of interactions (ALS-WR, Zhou et al. 2008) or 1. μ is the values' mean, or 0.
 """
 
 from __future__ import annotations
@@ -50,8 +50,9 @@ class Objective:
         """The objective that `config` asks for on these interactions."""
         by_count = config.reg_scaling == "count"
         if config.objective == "implicit":
-            return cls((config.alpha, 1.0), (0.0, 1.0), config.unobserved_weight, False, config.reg, by_count, 0.0)
-        mean = interactions.mean_value()
+            confidence = config.alpha, config.confidence_base
+            return cls(confidence, (0.0, 1.0), config.unobserved_weight, False, config.reg, by_count, 0.0)
+        mean = interactions.mean_value() if config.global_mean else 0.0
         return cls((0.0, 1.0), (1.0, -mean), 0.0, config.biases, config.reg, by_count, mean)
 
     def row_scales(self, counts: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -86,6 +86,10 @@ class ForgetRequest:
             join_ids([request.items for request in requests]),
         )
 
+    def transposed(self) -> ForgetRequest:
+        """Items in the place of users, and users in the place of items."""
+        return ForgetRequest(self.pair_items, self.pair_users, self.items, self.users)
+
     def __or__(self, other: ForgetRequest) -> ForgetRequest:
         return ForgetRequest.combine([self, other])
 

@@ -25,18 +25,16 @@ from numpy.typing import NDArray
 from forgetcli import _native
 from forgetcli.als import Standing, half_sweep, regularisation, row_arguments, standing, sweep
 from forgetcli.csr import Csr
+from forgetcli.drift import drift_change
 from forgetcli.interactions import Interactions, Remaining, Removal
 from forgetcli.krylov import BRACKET, MAX_VECTORS, Filtered, filtered_solution, inner
 from forgetcli.linearised import (
     LinearisedSweep,
     NormalInverse,
-    minus,
-    negative,
-    plus,
     stacked,
     unstacked,
 )
-from forgetcli.model import Array, Factors, SideFactors
+from forgetcli.model import Array, Factors, SideFactors, minus, negative, plus
 from forgetcli.objective import Objective
 
 STEP_COST = 4.5
@@ -52,6 +50,13 @@ SHARES, SIZES = (0.03, 0.20), (0.07, 0.25)
 relative to ‖V‖_B, is larger than these sizes. First order is off by about the step's size of itself, and the memory by
 its square."""
 
+DRIFT = 0.02
+"""Where the drift changes the forgotten records' loss by more than this fraction of what solving their users anew
+does, it is taken as it would be without the records. The memory is off by up to a tenth of that."""
+
+DRIFT_STEP = "drift without the records"
+"""What progress calls that."""
+
 LONG_TRAINING = 30
 """From so many sweeps on, the slowest directions take up so much of a change that first order needs help sooner."""
 
@@ -59,7 +64,7 @@ SMALL_SHARE, SMALL_STEP = 1e-3, 2e-3
 """A request of at most this share of the records whose first sweep moves the items by at most this, relative to
 themselves in the B norm, is followed linearly to the end: what is left out is the square of it."""
 
-SMALL_BRACKET = 0.02
+SMALL_BRACKET = 0.05
 """The bracket for those: few records tell little, and retrains differ by more than a tenth on one user's."""
 
 WORSE = 1e-3
@@ -67,6 +72,9 @@ WORSE = 1e-3
 
 FALLBACK_SWEEPS = 5
 """Warm sweeps that are done instead."""
+
+DRIFT_TOLERANCE = 3e-3
+"""Of the users' drift, relative, which is small itself."""
 
 MOVE_TOLERANCE = 1e-4
 """Of the touched users' solutions, relative: all that follows is a response to them."""
@@ -148,8 +156,9 @@ class _Trained:
     """The trained model on the remaining data's rows.
 
     data, left:   the data before, and the remaining data.
-    users, items: of the remaining data.
-    known_items:  all of the model's items, and `vanished` those without a record left.
+    users, items: of the remaining data; item_rows: where those are in `data`.
+    known_users,
+    known_items:  all of the model's; `vanished`: the items without a record left.
     rows:         the users that lost records but not all, row numbers in `data`; `touched`: in `left`.
     lost:         the records that they lost, by `rows`.
     losers:       the items that lost records but not all, row numbers in `left`; `heavy`: more than HEAVY_LOSS of them.
@@ -161,6 +170,8 @@ class _Trained:
     left: Interactions
     users: SideFactors
     items: SideFactors
+    item_rows: NDArray[np.int64]
+    known_users: SideFactors
     known_items: SideFactors
     vanished: SideFactors
     objective: Objective
@@ -200,6 +211,8 @@ class _Trained:
             left=left,
             users=take(factors.user, remaining.user_rows),
             items=items,
+            item_rows=remaining.item_rows,
+            known_users=factors.user,
             known_items=factors.item,
             vanished=take(factors.item, np.flatnonzero(vanished)),
             objective=objective,
@@ -213,8 +226,9 @@ class _Trained:
             threads=options.threads,
         )
 
-    def moves(self, drift: Array) -> Array:
-        """(touched, d): users'(V) − users(V), how far the touched users' solutions move as the records go.
+    def moves(self, drift: Array) -> tuple[Array, Array]:
+        """(touched, d), twice: users'(V) − users(V), how far the touched users' solutions move as the records go; and
+        the records' pull h on them, which moves them.
 
         drift: (touched, d) U − users'(V).
 
@@ -231,7 +245,7 @@ class _Trained:
             **arguments, factors=own.factors, bias=own.bias, rows=None, threads=self.threads
         )
         inverse = self.inverse.on(self.data.by_user, self.known_items)
-        return stacked(inverse.solve(pull, rows=self.rows, tolerance=MOVE_TOLERANCE), objective)
+        return stacked(inverse.solve(pull, rows=self.rows, tolerance=MOVE_TOLERANCE), objective), pull
 
     def with_touched(self, users: SideFactors, by: Array) -> SideFactors:
         """`users`, the touched ones replaced."""
@@ -287,7 +301,7 @@ def _linear(trained: _Trained, after: Objective, sweeps: int, options: Options) 
     options.say("touched users")
     own = take(trained.users, trained.touched)
     newton = trained.inverse.newton(own, rows=trained.touched, tolerance=MOVE_TOLERANCE)
-    moves = trained.moves(stacked(newton.step, objective))
+    moves, _ = trained.moves(stacked(newton.step, objective))
     drift = stacked(newton.step, objective) + moves
     users = trained.with_touched(trained.users, stacked(own, objective) + moves)
     # Only these items have lost anything, or have a user who moved: the others' pull is what it was, none.
@@ -317,14 +331,20 @@ def _exact(trained: _Trained, after: Objective, sweeps: int, options: Options) -
     """T − 1 sweeps, some exactly and the others to first order, and the T-th exactly."""
     left, objective, touched = trained.left, trained.objective, trained.touched
     options.say("all users")
-    newton = trained.inverse.newton(trained.users)
+    newton = trained.inverse.newton(trained.users, tolerance=DRIFT_TOLERANCE)
     before = standing(
         left, _factors(trained), objective, users=(newton.gradient, newton.losses), threads=trained.threads
     )
     drift = stacked(newton.step, objective).copy()
-    moves = trained.moves(drift[touched])
+    moves, pull = trained.moves(drift[touched])
     drift[touched] += moves
-    users = trained.with_touched(trained.users, stacked(take(trained.users, touched), objective) + moves)
+    own = stacked(take(trained.users, touched), objective) + moves
+    users = trained.with_touched(trained.users, own)
+    if sweeps > 1 and trained.share <= SHARES[0] and _along(pull, drift[touched]) > DRIFT * _along(pull, moves):
+        options.say(DRIFT_STEP)
+        change = _drift_change(trained, users, drift, options)
+        drift[touched] += change
+        users = trained.with_touched(trained.users, own + change)
     items = trained.items
     if len(trained.heavy) and sweeps > 1:  # the one sweep there is would solve them anyway
         options.say("items that lose much")
@@ -348,6 +368,25 @@ def _exact(trained: _Trained, after: Objective, sweeps: int, options: Options) -
     items = plus(formed.items, step.items) if step else formed.items
     kept_drift = drift if trained.share <= SHARES[0] else None
     return _closed(trained, after, items, kept_drift, before, single_sweep, done, step, size, options)
+
+
+def _drift_change(trained: _Trained, users: SideFactors, drift: Array, options: Options) -> Array:
+    """See `drift`; users: users'(V) + c."""
+    left = trained.left
+    return drift_change(
+        LinearisedSweep(trained.inverse, _inverse(left.by_item, left.by_user, users, trained.objective, options)),
+        trained.inverse.on(trained.data.by_user, trained.known_items),
+        trained.known_users,
+        trained.item_rows,
+        drift,
+        trained.touched,
+        trained.rows,
+    )
+
+
+def _along(pull: Array, change: Array) -> float:
+    """By how much a change of the users shifts the loss of the records whose pull this is: the absolute first order."""
+    return abs(float(np.einsum("nd,nd->", pull, change, dtype=np.float64)))
 
 
 def _heavy_solved(trained: _Trained, users: SideFactors, drift: Array) -> tuple[SideFactors, SideFactors]:
@@ -399,7 +438,7 @@ def exact_sweeps(size: float, share: float, sweeps: int) -> int:
     """How many of T = `sweeps` sweeps to do exactly before a step of this size, for this share of the records."""
     level = max(sum(size > limit for limit in SIZES), sum(share > limit for limit in SHARES))
     long = sweeps >= LONG_TRAINING
-    wanted = (2 if long else 0, max(2, round(2 * sweeps / 15)), max(3, round(3 * sweeps / 15)))[level]
+    wanted = (2 if long else 0, max(3, round(sweeps / 5)), max(4, round(4 * sweeps / 15)))[level]
     return max(0, min(wanted, sweeps - 2))
 
 

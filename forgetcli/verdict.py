@@ -49,6 +49,7 @@ class Memory:
     share the retrains' noise with what is measured.
 
     pairs, left_out:       of F, those that count, and those whose user or item some model does not have.
+    folded_in:             of `pairs`, those whose user or item is in no model but was folded back in (see `revival`).
     unlearned:             the unlearned model's; None where the original shows no memory to begin with.
     retrained:             the noise: each retrain's against the mean of the others; None with fewer than
                            FEWEST_RETRAINS.
@@ -60,6 +61,7 @@ class Memory:
 
     pairs: int
     left_out: int
+    folded_in: int
     unlearned: float | None
     retrained: Spread | None
     each_retrained: tuple[float, ...]
@@ -145,7 +147,7 @@ class Audit:
     finding, sentence: the verdict, and the verdict in plain words.
     retrains:          how many retrained models it rests on.
     still_held:        interactions of the request that the unlearned model still carries; None without its data.
-    memory:            None where no forgotten pair has both its user and its item in every model.
+    memory:            None where no forgotten pair has its user or its item in every model.
     membership:        None as well where no pair could be matched.
     scores:            how the pairs that were attacked score beside others; None without them.
     cautions:          what these models cannot tell, in sentences.
@@ -197,8 +199,8 @@ def decide(
         return Finding.REMEMBERS, f"The model still carries {still_held:,} of the {noun} that were to go."
     if memory is None:
         return Finding.UNDECIDED, (
-            f"None of the forgotten {noun} has both its user and its item in every model: what is left of them "
-            "cannot be measured on them."
+            f"None of the forgotten {noun} has its user or its item in every model: what is left of them cannot be "
+            "measured on them."
         )
     what = f"the {memory.pairs:,} forgotten {noun}"
     if memory.unlearned is None:

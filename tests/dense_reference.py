@@ -29,7 +29,7 @@ class Reference:
 
 
 def train(ratings: Array, start: Array, config: TrainConfig) -> Reference:
-    mean = float(np.nanmean(ratings)) if config.objective == "explicit" else 0.0
+    mean = float(np.nanmean(ratings)) if config.objective == "explicit" and config.global_mean else 0.0
     n_users, n_items = ratings.shape
     model = Reference(np.zeros((n_users, config.factors)), start.copy(), np.zeros(n_users), np.zeros(n_items), mean, [])
     for _ in range(config.sweeps):
@@ -51,7 +51,8 @@ def row(values: Array, other: Array, other_bias: Array, mean: float, config: Tra
     if config.objective == "explicit":
         weight, target = seen.astype(float), np.where(seen, values, 0) - mean - other_bias
     else:
-        weight = np.where(seen, 1 + config.alpha * np.where(seen, values, 0), config.unobserved_weight)
+        confidence = config.confidence_base + config.alpha * np.where(seen, values, 0)
+        weight = np.where(seen, confidence, config.unobserved_weight)
         target = seen.astype(float)
     ridge = scale(int(seen.sum()), config) * np.eye(x.shape[1])
     solution = np.linalg.solve(x.T @ (weight[:, None] * x) + ridge, x.T @ (weight * target))
@@ -64,7 +65,7 @@ def objective(ratings: Array, model: Reference, config: TrainConfig) -> float:
     if config.objective == "explicit":
         loss = np.sum((ratings[seen] - prediction[seen]) ** 2)
     else:
-        confidence = 1 + config.alpha * ratings[seen]
+        confidence = config.confidence_base + config.alpha * ratings[seen]
         loss = np.sum(confidence * (1 - prediction[seen]) ** 2)
         loss += config.unobserved_weight * np.sum(prediction[~seen] ** 2)
     for axis, factors, bias in ((1, model.p, model.b_user), (0, model.q, model.b_item)):

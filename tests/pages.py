@@ -14,6 +14,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
+from tests.interop.make_fixtures import FIXTURES, ratings
 from tests.program import SAMPLES, environment
 
 ROOT = SAMPLES.parent
@@ -74,8 +77,34 @@ def is_here(name: str) -> bool:
     return name.isidentifier() and importlib.util.find_spec(name) is not None
 
 
+def _furnish_foreign_models(directory: Path) -> None:
+    """Models that other trainers left, their ids, and what they were trained on."""
+    for name, copy in (
+        ("implicit_cg.npz", "als.npz"),
+        ("cmfrec_explicit.npz", "cmfrec.npz"),
+        ("lenskit_rated.npz", "lenskit.npz"),
+    ):
+        shutil.copy(FIXTURES / name, directory / copy)
+    for name, copy in (("spark_explicit", "als-model"), ("spark_explicit_als", "als")):
+        shutil.copytree(FIXTURES / name, directory / copy)
+    users, items, values = ratings()
+    for side, ids in (("user", users), ("item", items)):
+        (directory / f"{side}s.txt").write_text("".join(f"{each}\n" for each in np.unique(ids)))
+    with (directory / "listened.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("user", "item", "rating"), *zip(users, items, values, strict=True)])
+    factors = np.load(FIXTURES / "implicit_cg.npz")
+    np.savez(
+        directory / "factors.npz",
+        user_factors=factors["user_factors"],
+        item_factors=factors["item_factors"],
+        user_ids=np.unique(users),
+        item_ids=np.unique(items),
+    )
+
+
 def furnish(directory: Path) -> None:
     """Puts every file there that pages and examples name, the program, and stand-ins for other programs."""
+    _furnish_foreign_models(directory)
     for name in ("ratings.parquet", "items.csv", "deletions.csv"):
         shutil.copy(SAMPLES / name, directory)
     with (SAMPLES / "ratings.csv").open(newline="") as file:

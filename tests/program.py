@@ -19,7 +19,7 @@ import forgetcli
 from forgetcli.report.schemas import schema
 
 SAMPLES = Path(__file__).resolve().parent.parent / "sample_data"
-COMMANDS = ("train", "forget", "retrain", "compare", "recommend", "info", "completion")
+COMMANDS = ("train", "forget", "retrain", "compare", "recommend", "info", "import", "export", "completion")
 SMALL = ("--factors", "8", "--sweeps", "3")
 """Options of a model that is trained in no time."""
 

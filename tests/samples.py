@@ -18,6 +18,10 @@ CONFIGS: dict[str, TrainConfig] = {
     "weighted": TrainConfig.for_objective(
         "implicit", factors=16, sweeps=3, reg=0.02, reg_scaling="count", unobserved_weight=0.3, dtype="float64"
     ),
+    "bare": TrainConfig(factors=5, sweeps=4, reg=0.1, biases=False, global_mean=False, dtype="float64"),
+    "baseless": TrainConfig.for_objective(
+        "implicit", factors=5, sweeps=4, reg=0.5, alpha=0.7, confidence_base=0.0, dtype="float64"
+    ),
 }
 """One configuration of each objective, bias and scaling."""
 

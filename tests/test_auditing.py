@@ -242,13 +242,20 @@ def test_with_fewer_than_three_retrains_nothing_is_decided() -> None:
         assert "memory-excess" not in found.figures()
 
 
-def test_whole_users_leave_no_pair_to_measure_on() -> None:
+def test_pairs_of_which_nothing_is_left_cannot_be_measured() -> None:
     each = case("explicit")
-    request = ForgetRequest.of(users=[each.pairs[0][0]])
+    user, item = each.pairs[0]
+    request = ForgetRequest.of(users=[user], items=[item])
     unlearned = forget(each.original, request, method="sweeps", sweeps=1).model
-    found = audit(unlearned, [retrain(each.original, request, seed=5)[0]], each.original, request)
+    retrained = [retrain(each.original, request, seed=5)[0]]
+    found = audit(unlearned, retrained, each.original, request)
+    assert found.memory is not None
+    assert found.memory.left_out == 1
+    assert any("could not be folded back in" in caution for caution in found.cautions)
+    bare = dataclasses.replace(each.original, interactions=None)
+    spelt = ForgetRequest.of(pairs=[(-1, -1)])
+    found = audit(unlearned, retrained, bare, spelt, data=Interactions.from_arrays([-1], [-1], [3.0]))
     assert (found.memory, found.membership, found.finding) == (None, None, Finding.UNDECIDED)
-    assert any("is gone from the models" in caution for caution in found.cautions)
 
 
 def test_a_model_of_something_else_has_no_memory_to_measure() -> None:
@@ -310,7 +317,7 @@ def test_an_audit_is_plain_values_with_figures_by_name() -> None:
 
 
 def verdict(memory: float | None, deviation: float = 0.0055, **others: object) -> tuple[Finding, str]:
-    measured = Memory(9755, 0, memory, Spread(0.004, deviation, 3), (), 0.1, 0.1)
+    measured = Memory(9755, 0, 0, memory, Spread(0.004, deviation, 3), (), 0.1, 0.1)
     options = {"membership": None, "retrains": 3, "still_held": 0, "noun": "ratings"} | others
     return decide(measured, **options)  # type: ignore[arg-type]
 

@@ -24,8 +24,8 @@ def test_compare_shows_the_retrains_distance_beside_the_models(compared: Path) -
     assert run.err == ""
     assert longest_line(run.out) <= LONGEST_LINE
     for part in (
-        "memory of 48 pairs",
-        "48 forgotten pairs",
+        "memory of 943 pairs",
+        "48 forgotten ",
         "retrain –",
         "original –",
         "carries none of the records",
@@ -70,3 +70,41 @@ def test_one_retrain_cannot_hold_a_ratio_to_retrains(compared: Path) -> None:
 def test_compare_on_held_out_data_adds_the_accuracy(compared: Path) -> None:
     run = forget_well("compare", "forgotten.npz", "r1.npz", "--test", "ratings.parquet", cwd=compared)
     assert "RMSE held out, everyone" in run.out
+
+
+def test_the_seconds_of_runs_stand_in_the_cost(compared: Path, tmp_path: Path) -> None:
+    run = forget_well("retrain", "model.npz", "--user", "1", "-o", str(tmp_path / "r1.npz"), "--json", cwd=compared)
+    (tmp_path / "runs.jsonl").write_text(run.out)
+    found = forget_well("compare", "forgotten.npz", "r1.npz", "--timings", str(tmp_path / "runs.jsonl"), cwd=compared)
+    assert "seconds, the whole command" in found.out
+    broken = forget("compare", "forgotten.npz", "r1.npz", "--timings", "items.csv", cwd=compared)
+    check_error(broken, 3, "items.csv is not JSON")
+
+
+def test_reports_are_written_beside_what_is_printed(compared: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="reports are drawn by forgetcli[report]")
+    reports = [str(tmp_path / name) for name in ("a.html", "a.md")]
+    run = forget(
+        "compare", "forgotten.npz", "r1.npz", "r2.npz", *ASKED, "--report", reports[0], "--report", reports[1],
+        "--fail-above", "objective-gap=-1", "--quiet", cwd=compared,
+    )  # fmt: skip
+    assert run.code == 1
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == [
+        "a-agreement.svg", "a-attack.svg", "a-convergence.svg", "a-memory.svg", "a-scores.svg", "a.html", "a.md",
+    ]  # fmt: skip
+    assert "FAILS" in (tmp_path / "a.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("report", "code", "parts"),
+    [
+        ("x.pdf", 2, ["cannot tell the format of x.pdf", "something.html"]),
+        ("nowhere/x.html", 5, ["cannot write nowhere/x.html"]),
+    ],
+)
+def test_a_report_that_cannot_be_is_refused_before_anything_is_read(
+    report: str, code: int, parts: list[str], tmp_path: Path
+) -> None:
+    pytest.importorskip("matplotlib", reason="reports are drawn by forgetcli[report]")
+    check_error(forget("compare", "no.npz", "none.npz", "--report", report, cwd=tmp_path), code, *parts)

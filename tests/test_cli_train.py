@@ -96,9 +96,13 @@ def test_files_without_a_header_are_read_by_columns(tmp_path: Path) -> None:
     assert (tmp_path / "dat.npz").read_bytes() == (tmp_path / "csv.npz").read_bytes()
 
 
-def test_ratings_that_are_all_equal_are_warned_of(tmp_path: Path) -> None:
+def test_ratings_that_are_all_equal_make_an_implicit_model_and_a_warning(tmp_path: Path) -> None:
     write_csv(tmp_path / "data.csv", ("user", "item", "rating"), [(user, item, 1) for user, item, _ in ROWS])
-    assert "all ratings are equal" in forget_well("train", "data.csv", *SMALL, "--quiet", cwd=tmp_path).err
+    chosen = forget_well("train", "data.csv", *SMALL, "--quiet", "--json", cwd=tmp_path)
+    assert chosen.document["model"]["config"]["objective"] == "implicit"
+    assert "so the model is implicit; --objective explicit insists" in " ".join(chosen.err.split())
+    insisted = forget_well("train", "data.csv", *SMALL, "--quiet", "--objective", "explicit", cwd=tmp_path)
+    assert "there is nothing to predict" in " ".join(insisted.err.split())
     assert forget_well("train", "data.csv", *SMALL, "-q", "--objective", "implicit", cwd=tmp_path).err == ""
 
 

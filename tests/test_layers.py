@@ -23,6 +23,7 @@ ALLOWED = {
     "interactions": "_native csr errors ids",
     "records": "errors ids interactions",
     "files": "errors",
+    "directories": "errors files",
     "stored_zip": "errors",
     "npz": "errors files stored_zip",
     "digests": "errors files",
@@ -36,7 +37,9 @@ ALLOWED = {
     "als": "_native config errors interactions model objective seeding",
     "krylov": "model",
     "linearised": "_native als csr model objective",
-    "response": "_native als csr interactions krylov linearised model objective",
+    "drift": "linearised model",
+    "response": "_native als csr drift interactions krylov linearised model objective",
+    "interop": "als config csr directories errors files ids interactions model npz objective tables",
     "unlearn": "als errors interactions model objective records response",
     "recommending": "_native csr errors model",
     "evaluate": "config errors interactions model recommending",
@@ -44,18 +47,21 @@ ALLOWED = {
     "differences": "model",
     "comparison": "",
     "comparing": "als common comparison differences errors evaluate interactions model objective recommending records",
-    "membership": "common model",
+    "membership": "common csr model",
+    "runs": "comparison errors files",
     "scores": "",
     "verdict": "comparison scores",
-    "auditing": "common comparison errors interactions membership model records scores verdict",
+    "revival": "als common csr ids model objective",
+    "auditing": "common comparison errors interactions membership model records revival scores verdict",
     "verification": "als auditing errors interactions model records verdict",
-    "report": "als checkpoint comparison config digests ids interactions model printable receipt recommending records"
-    " response tables unlearn verdict verification",
+    "api": "als config ids interactions model recommending records tables unlearn",
+    "report": "als checkpoint comparison config digests errors ids interactions interop model printable receipt"
+    " recommending records response runs scores tables unlearn verdict verification",
 }
 """By module or package. `cli`, which may import everything, and the package's entrance, which lists everything, are
 left out."""
 
-SPECIALISTS = {"pyarrow": "tables", "rich": "report", "argparse": "cli"}
+SPECIALISTS = {"pyarrow": "tables", "rich": "report", "matplotlib": "report", "argparse": "cli"}
 """Libraries that one package alone knows."""
 
 

@@ -89,7 +89,7 @@ def matched(seed: int, density: float = 0.3) -> tuple[MatchedPairs, CommonGround
     ground, forgotten, data = ground_with_forgotten(seed, density)
     pairs = ground.pairs(forgotten)
     assert pairs.values is not None
-    return match_pairs(ground, pairs, pairs.values, np.random.default_rng(0)), ground, data, len(pairs)
+    return match_pairs(ground.data.by_user, pairs, pairs.values, np.random.default_rng(0)), ground, data, len(pairs)
 
 
 @given(st.integers(0, 20), st.sampled_from([0.1, 0.3, 0.8]))
@@ -117,7 +117,7 @@ def test_matches_are_of_like_popularity() -> None:
     left = data.without(request.resolve(data).removal).interactions
     ground = CommonGround.of([als.train(left, CONFIGS["implicit"])], left)
     pairs = ground.pairs(ForgottenPairs.of(request, data))
-    found = match_pairs(ground, pairs, np.ones(len(pairs)), rng)
+    found = match_pairs(ground.data.by_user, pairs, np.ones(len(pairs)), rng)
     counts = np.log(data.item_counts[data.items.find(ground.items.ids)])
     assert np.corrcoef(counts[found.items], counts[found.others])[0, 1] > 0.9
 
@@ -128,7 +128,8 @@ def test_a_user_who_has_seen_everything_is_left_out() -> None:
     request = ForgetRequest.of(pairs=[(0, 0)])
     left = data.without(request.resolve(data).removal).interactions
     ground = CommonGround.of([als.train(left, CONFIGS["implicit"])], left)
-    found = match_pairs(ground, ground.pairs(ForgottenPairs.of(request, data)), np.ones(1), np.random.default_rng(0))
+    pairs = ground.pairs(ForgottenPairs.of(request, data))
+    found = match_pairs(left.by_user, pairs, np.ones(1), np.random.default_rng(0))
     assert (len(found), found.unmatched) == (0, 1)
 
 

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from forgetcli.comparison import Spread
-from forgetcli.report import comparison
+from forgetcli.report import sheet
 from forgetcli.report.documents import to_json
 from forgetcli.report.text import (
     SPARKLINE_LENGTH,
@@ -95,4 +95,4 @@ def test_figures_that_are_not_finite_are_null_in_json() -> None:
     ],
 )
 def test_a_mean_and_its_deviation_end_at_the_same_place(spread: Spread, expected: str) -> None:
-    assert comparison._spread(spread) == expected
+    assert sheet.spread_text(spread) == expected

@@ -280,7 +280,7 @@ def test_one_training_sweep_is_repeated_exactly(name: str) -> None:
     result = unlearn.forget(model, request, method="response")
     assert result.vectors == 0
     expected = drift_free_sweeps(model, request, 1)
-    atol = 3 * linearised.NEWTON_TOLERANCE * np.abs(expected.item.factors).max()
+    atol = 3 * response.DRIFT_TOLERANCE * np.abs(expected.item.factors).max()
     np.testing.assert_allclose(result.model.factors.item.factors, expected.item.factors, rtol=0, atol=atol)
 
 

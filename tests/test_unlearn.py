@@ -66,7 +66,7 @@ def test_sweeps_are_training_sweeps_on_the_remaining_data(name: str) -> None:
     expected, _ = als.descend(left, start, Objective.of(config, left), sweeps=3)
     np.testing.assert_array_equal(result.model.factors.item.factors, expected.item.factors)
     np.testing.assert_array_equal(result.model.factors.user.factors, expected.user.factors)
-    assert result.model.factors.global_mean == (left.mean_value() if config.objective == "explicit" else 0)
+    assert result.model.factors.global_mean == Objective.of(config, left).global_mean
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -148,3 +148,22 @@ def test_the_order_of_a_request_changes_no_bit(data: st.DataObject) -> None:
         unlearn.forget(model, ForgetRequest.of(pairs=pairs)).model,
         unlearn.forget(model, ForgetRequest.of(pairs=shuffled)).model,
     )
+
+
+@pytest.mark.parametrize("name", ["biased", "implicit"])
+def test_a_model_that_ends_its_sweeps_with_the_users_is_the_other_one_transposed(name: str) -> None:
+    config, data = dataclasses.replace(CONFIGS[name], solved_last="users"), interactions()
+    model, turned = als.train(data, config), als.train(data.transposed(), CONFIGS[name])
+    assert_same_model(model, turned.transposed())
+    objective = Objective.of(config, data)
+    solved = als.half_sweep(data.by_user, model.factors.item, objective).side
+    np.testing.assert_allclose(model.factors.user.factors, solved.factors, rtol=1e-9, atol=1e-12)
+    request = some_request()
+    for method in ("response", "sweeps", "retrain"):
+        result = unlearn.forget(model, request, method=method)  # type: ignore[arg-type]
+        expected = unlearn.forget(turned, request.transposed(), method=method)  # type: ignore[arg-type]
+        assert_same_model(result.model, expected.model.transposed())
+        assert (result.erased_users, result.erased_items) == (expected.erased_items, expected.erased_users)
+        assert (result.counts.users, result.counts.items) == (1, 1)
+    assert_same_model(unlearn.retrain(model, request)[0], als.train(remaining_triples(request), config))
+    assert unlearn.forget(model, ForgetRequest.of(users=[999_999])).model is model

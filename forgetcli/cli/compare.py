@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,9 +27,10 @@ if TYPE_CHECKING:
     from forgetcli.interactions import Heldout, Interactions
     from forgetcli.model import Model
     from forgetcli.records import ForgetRequest
+    from forgetcli.runs import Cost, Run
     from forgetcli.verdict import Audit
 
-SYNOPSIS = "UNLEARNED RETRAINED... [--records FILE] [options]"
+SYNOPSIS = "UNLEARNED RETRAINED... [--records FILE] [--original MODEL] [options]"
 
 DETAILS = """
 Compares a model that has forgotten with models retrained without the records,
@@ -49,6 +52,9 @@ forget compare forgotten.npz retrained-*.npz --records deletions.csv \\
     --original model.npz
 forget compare forgotten.npz retrained-*.npz --records deletions.csv \\
     --original model.npz --fail-above 0.05 --fail-above still-held=0
+forget compare forgotten.npz retrained-*.npz --records deletions.csv \\
+    --original model.npz --test held-out.parquet --timings runs.jsonl \\
+    --report audit.html
 """
 
 DEFAULT_FIGURE = "memory"
@@ -78,6 +84,22 @@ def add_arguments(parser: Parser) -> None:
     files.add_argument("--original", metavar="MODEL", help="the model before it forgot, to show how far off that was")
     files.add_argument("--test", metavar="FILE", help="held-out interactions, to compare how accurate the models are")
     add_where_option(files, "--test", name="--test-where")
+    files.add_argument(
+        "--timings",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="what a run of train, forget or retrain printed with --json, for its seconds; one object, or one a line; "
+        "repeatable",
+    )
+    files.add_argument(
+        "--report",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="write the comparison with pictures: FILE.html is one file that needs nothing else, FILE.md has its "
+        "pictures beside it, FILE-memory.svg and so on; repeatable. Needs forgetcli[report]",
+    )
     add_data_option(files, model="the original model")
     add_request_options(parser, purpose="what was to be forgotten")
     checks = parser.add_argument_group("checks", FIGURES.strip())
@@ -98,14 +120,19 @@ def run(arguments: argparse.Namespace) -> None:
     from forgetcli.report.comparison import comparison_text
 
     session = Session(arguments)
+    _check_reports(arguments)
     with session.stage("reading", "reading the models"):
         inputs = _read(arguments)
     with session.stage("comparing", "comparing"):
         comparison, audited = _compare(inputs, arguments), _audit(inputs)
+        cost = _cost(inputs, arguments)
     figures = comparison.figures() | (audited.figures() if audited else {})
     limits = dict(arguments.fail_above)
     _require_known(limits, figures)
     exceeded = [name for name, limit in limits.items() if not figures[name] <= limit]
+    if arguments.report:
+        with session.stage("reporting", "drawing the report"):
+            _write_reports(arguments, comparison, audited, cost, figures)
     session.finish(
         {
             "unlearned": arguments.unlearned,
@@ -113,11 +140,12 @@ def run(arguments: argparse.Namespace) -> None:
             "original": arguments.original,
             "audit": audited.to_dict() if audited else None,
             **comparison.to_dict(),
+            "cost": dataclasses.asdict(cost) if cost else None,
             "figures": figures,
             "limits": limits,
             "exceeded": exceeded,
         },
-        comparison_text(comparison, audited),
+        comparison_text(comparison, audited, cost),
     )
     if exceeded:
         told = ", ".join(f"{name} is {figures[name]:.4g}, above {limits[name]:g}" for name in exceeded)
@@ -132,10 +160,12 @@ class _Inputs:
     request: ForgetRequest | None
     data: Interactions | None
     test: Heldout | None
+    runs: list[Run]
 
 
 def _read(arguments: argparse.Namespace) -> _Inputs:
     from forgetcli import checkpoint
+    from forgetcli.runs import read_runs
     from forgetcli.tables import read_heldout
 
     unlearned = checkpoint.load(arguments.unlearned)
@@ -151,6 +181,7 @@ def _read(arguments: argparse.Namespace) -> _Inputs:
         )
         if arguments.test
         else None,
+        runs=read_runs(arguments.timings),
     )
 
 
@@ -175,6 +206,50 @@ def _audit(inputs: _Inputs) -> Audit | None:
     if inputs.original is None or inputs.request is None:
         return None
     return audit(inputs.unlearned, inputs.retrained, inputs.original, inputs.request, data=inputs.data)
+
+
+def _cost(inputs: _Inputs, arguments: argparse.Namespace) -> Cost | None:
+    from forgetcli.runs import Cost
+
+    return Cost.of(inputs.runs, _names(arguments)) if inputs.runs else None
+
+
+def _names(arguments: argparse.Namespace) -> tuple[str, ...]:
+    """The models' paths, in the order of `Comparison.models`."""
+    original = [arguments.original] if arguments.original else []
+    return (arguments.unlearned, *arguments.retrained, *original)
+
+
+def _check_reports(arguments: argparse.Namespace) -> None:
+    """What would keep a report from being written, before the long work."""
+    from forgetcli.files import check_writable
+    from forgetcli.report import formats
+
+    inputs = {os.path.realpath(path) for path in (*_names(arguments), *arguments.timings, *arguments.records)}
+    for path in arguments.report:
+        formats.check(path)
+        if os.path.realpath(path) in inputs:
+            raise UsageError(f"{path} is read by this comparison and cannot be its report too")
+        check_writable(path)
+
+
+def _write_reports(
+    arguments: argparse.Namespace,
+    comparison: Comparison,
+    audited: Audit | None,
+    cost: Cost | None,
+    figures: dict[str, float],
+) -> None:
+    from forgetcli.files import atomic_write
+    from forgetcli.report import formats
+    from forgetcli.report.findings import Findings
+
+    findings = Findings(comparison, audited, cost, _names(arguments), dict(arguments.fail_above), figures)
+
+    for path in arguments.report:
+        for target, content in formats.files(path, findings):
+            with atomic_write(target) as file:
+                file.write(content)
 
 
 def _limit(text: str) -> tuple[str, float]:

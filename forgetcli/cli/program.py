@@ -7,8 +7,9 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from forgetcli.cli.limits import not_enough_memory, run_within_limits, tells_of_no_memory
 from forgetcli.errors import FileSystemError, ForgetError, UsageError
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ COMMANDS = {
     "compare": "compare a model that forgot with one that never knew",
     "recommend": "list the best items for users",
     "info": "say what a model file is",
+    "import": "take over a model that another trainer made",
+    "export": "write a model for another program to serve",
     "completion": "print what a shell needs to complete commands and options",
 }
 
@@ -66,7 +69,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command line, by default the process's, and returns its exit code."""
     given = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        return _guarded(given)
+        return run_within_limits(lambda: _guarded(given)) if arguments is None else _guarded(given)
+    except FileSystemError as error:
+        return _fail(error)
     except KeyboardInterrupt:
         _tell("forget: interrupted")
         return INTERRUPTED
@@ -84,6 +89,8 @@ def _guarded(given: list[str]) -> int:
         return _fail(_understood(error))
     except Exception as error:
         _show_traceback(given)
+        if tells_of_no_memory(error):
+            return _fail(not_enough_memory())
         _tell_error(f"an error in forget itself ({type(error).__name__})", "--debug shows where; please report it")
         return INTERNAL_ERROR
     return 0
@@ -118,10 +125,14 @@ def parser_of(name: str) -> Parser:
     """The parser of one command, with all its arguments."""
     from forgetcli.cli.parser import command_parser
 
-    module = import_module(f"forgetcli.cli.{name.replace('-', '_')}")
+    module = _module(name)
     parser = command_parser(name, module.SYNOPSIS, module.DETAILS, module.EXAMPLES)
     module.add_arguments(parser)
     return parser
+
+
+def _module(name: str) -> Any:
+    return import_module(f"forgetcli.cli.{name.replace('-', '_')}")
 
 
 def _run_command(name: str, given: list[str]) -> None:
@@ -139,7 +150,7 @@ def _run_command(name: str, given: list[str]) -> None:
         return
     arguments = parser.parse(given)
     try:
-        import_module(f"forgetcli.cli.{name}").run(arguments)
+        _module(name).run(arguments)
     except UsageError as error:
         raise settings.explained(error, in_force) from None
 
@@ -160,9 +171,7 @@ def _understood(error: ForgetError | OSError | MemoryError) -> ForgetError:
     if isinstance(error, ForgetError):
         return error
     if isinstance(error, MemoryError):
-        return FileSystemError(
-            "there is not enough memory", hint="fewer --factors, --dtype float32 or fewer --threads need less"
-        )
+        return not_enough_memory()
     where = f": {os.fsdecode(error.filename)}" if error.filename else ""
     return FileSystemError(f"the system refused{where}: {error.strerror or error}")
 

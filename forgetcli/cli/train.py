@@ -33,8 +33,8 @@ Trains a model on interactions and writes it to a file.
 
 DATA are Parquet or Arrow files, directories of them, CSV or TSV files (also
 .gz, .zst, .bz2), or - for standard input; together they are one table with a
-user and an item a row. With a rating column the model is explicit and predicts
-ratings; without one it is implicit and ranks what was not seen yet. Every
+user and an item a row. With ratings that differ the model is explicit and
+predicts ratings; without, it is implicit and ranks what was not seen yet. Every
 option has a good default. The same data and options give the same bytes,
 whatever the order of the rows and the number of processors.
 """
@@ -52,7 +52,8 @@ zcat logs/*.csv.gz | forget train - --json > training.json
 
 DEFAULTS = {objective: TrainConfig.for_objective(objective) for objective in ("explicit", "implicit")}
 CONFIG_OPTIONS = (
-    "factors", "sweeps", "reg", "reg_scaling", "biases", "alpha", "unobserved_weight", "seed", "dtype", "tol"
+    "factors", "sweeps", "reg", "reg_scaling", "biases", "global_mean", "alpha", "confidence_base",
+    "unobserved_weight", "seed", "dtype", "tol"
 )  # fmt: skip
 
 
@@ -88,7 +89,9 @@ def _add_model_options(parser: Parser) -> None:
     explicit, implicit = DEFAULTS["explicit"], DEFAULTS["implicit"]
     group = parser.add_argument_group("the model")
     group.add_argument(
-        "--objective", choices=get_args(Objective), help="(default: explicit with a rating column, else implicit)"
+        "--objective",
+        choices=get_args(Objective),
+        help="(default: explicit where there are ratings that differ, else implicit)",
     )
     group.add_argument("--factors", type=positive_count, metavar="K", help=f"the rank (default: {explicit.factors})")
     group.add_argument(
@@ -112,10 +115,21 @@ def _add_model_options(parser: Parser) -> None:
         help="learn a bias for each user and item (default: yes; explicit only)",
     )
     group.add_argument(
+        "--global-mean",
+        action=argparse.BooleanOptionalAction,
+        help="predict around the mean of the ratings (default: yes; explicit only)",
+    )
+    group.add_argument(
         "--alpha",
         type=number,
         metavar="A",
         help=f"confidence is 1 + A times the value (default: {implicit.alpha:g}; implicit only)",
+    )
+    group.add_argument(
+        "--confidence-base",
+        type=number,
+        metavar="C",
+        help=f"instead of that 1 (default: {implicit.confidence_base:g}; implicit only)",
     )
     group.add_argument(
         "--unobserved-weight",
@@ -155,10 +169,10 @@ def run(arguments: argparse.Namespace) -> None:
         read = _read(arguments, on_encoding=lambda: session.turn_to("encoding"))
         session.turn_to("reading")
         interactions, held_out = _held_out(arguments, read)
-    config = _config(arguments, arguments.objective or ("explicit" if read.has_ratings else "implicit"))
+    config = _config(arguments, arguments.objective or read.suited_objective)
     _require_options_of(config.objective, arguments)
-    if config.objective == "explicit" and _has_one_value(interactions):
-        session.warn("all ratings are equal, so there is nothing to predict; --objective implicit suits such data")
+    if read.has_ratings and read.interactions.suited_objective == "implicit":
+        _tell_of_one_value(session, arguments.objective)
     session.say(summaries.read_summary(read, held_out))
     with session.stage("sweeping", "training"):
         model = als.train(
@@ -181,10 +195,14 @@ def run(arguments: argparse.Namespace) -> None:
     )
 
 
-def _has_one_value(interactions: Interactions) -> bool:
-    """Whether all values are the same: they say who had what, and not how it was liked."""
-    values = interactions.by_user.values
-    return len(values) > 0 and bool(values.min() == values.max())
+def _tell_of_one_value(session: Session, asked: Objective | None) -> None:
+    if asked == "explicit":
+        session.warn("all ratings are equal, so there is nothing to predict; --objective implicit suits such data")
+    elif asked is None:
+        session.warn(
+            "all ratings are equal: they say who had what, and not how it was liked, so the model is implicit; "
+            "--objective explicit insists"
+        )
 
 
 def _config(arguments: argparse.Namespace, objective: Objective) -> TrainConfig:
@@ -194,9 +212,10 @@ def _config(arguments: argparse.Namespace, objective: Objective) -> TrainConfig:
 
 def _require_options_of(objective: Objective, arguments: argparse.Namespace) -> None:
     """That no option is given that the objective would ignore."""
-    for name in ("alpha", "unobserved_weight") if objective == "explicit" else ():
+    for name in ("alpha", "confidence_base", "unobserved_weight") if objective == "explicit" else ("global_mean",):
         if getattr(arguments, name) is not None:
-            raise UsageError(f"--{name.replace('_', '-')} belongs to implicit models", hint="add --objective implicit")
+            other = "implicit" if objective == "explicit" else "explicit"
+            raise UsageError(f"--{name.replace('_', '-')} belongs to {other} models", hint=f"add --objective {other}")
 
 
 def _read(arguments: argparse.Namespace, on_encoding: Callable[[], None]) -> ReadResult:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from forgetcli.checkpoint import ModelInfo
     from forgetcli.digests import Digest
     from forgetcli.ids import Vocabulary
+    from forgetcli.interop import Exported, Imported
     from forgetcli.model import Model
     from forgetcli.receipt import Match, Receipt
     from forgetcli.recommending import Recommendations
@@ -82,6 +83,28 @@ def input_members(read: ReadResult, held_out: int) -> Document:
         "duplicates": read.duplicates,
         "has_ratings": read.has_ratings,
         "held_out": held_out,
+    }
+
+
+def import_members(imported: Imported) -> Document:
+    """What did not go into the model, and how far its factors are from their solutions on the data."""
+    return {
+        "left_out": {
+            "interactions": imported.left_out,
+            "idle_users": imported.idle_users,
+            "idle_items": imported.idle_items,
+        },
+        "agreement": {"users": imported.agreement.users, "items": imported.agreement.items},
+    }
+
+
+def export_members(exported: Exported) -> Document:
+    """What was written."""
+    return {
+        "users": exported.users,
+        "items": exported.items,
+        "columns": exported.columns,
+        "cautions": list(exported.cautions),
     }
 
 

@@ -181,16 +181,21 @@ def _measured(kind: Any) -> Schema:
     return found
 
 
+def _input() -> Schema:
+    return members(
+        {
+            "files": COUNT,
+            "rows": COUNT,
+            "dropped_rows": described(COUNT, "by --bad-rows drop"),
+            "duplicates": described(COUNT, "rows that were merged into others of their pair"),
+            "has_ratings": FLAG,
+            "held_out": described(COUNT, "interactions to measure on"),
+        }
+    )
+
+
 def _train() -> Shapes:
-    read = {
-        "files": COUNT,
-        "rows": COUNT,
-        "dropped_rows": described(COUNT, "by --bad-rows drop"),
-        "duplicates": described(COUNT, "rows that were merged into others of their pair"),
-        "has_ratings": FLAG,
-        "held_out": described(COUNT, "interactions to measure on"),
-    }
-    return [{"input": members(read), "model": _model(), "sweeps": _sweeps()}]
+    return [{"input": _input(), "model": _model(), "sweeps": _sweeps()}]
 
 
 def _forget() -> Shapes:
@@ -232,6 +237,7 @@ def _retrain() -> Shapes:
 
 def _compare() -> Shapes:
     from forgetcli.comparison import Comparison
+    from forgetcli.runs import Cost
     from forgetcli.verdict import Audit
 
     return [
@@ -241,6 +247,7 @@ def _compare() -> Shapes:
             "original": maybe(TEXT),
             "audit": maybe(_measured(Audit), "null without --records and --original"),
             **derived(Comparison)["properties"],
+            "cost": maybe(derived(Cost), "null without --timings"),
             "figures": described(_map(NUMBER), "those that --fail-above may limit"),
             "limits": described(_map(NUMBER), "those that were given"),
             "exceeded": each(TEXT, "the figures above their limits; exit code 1 where there are any"),
@@ -288,6 +295,36 @@ def _info() -> Shapes:
     return [model, receipt]
 
 
+def _import() -> Shapes:
+    from forgetcli.interop import IMPORT_FORMATS, Agreement
+
+    left_out = members(dict.fromkeys(("interactions", "idle_users", "idle_items"), COUNT))
+    return [
+        {
+            "format": {"enum": list(IMPORT_FORMATS)},
+            "input": _input(),
+            "left_out": described(left_out, "what only the data, or only the other trainer's model, has"),
+            "agreement": described(derived(Agreement), "how far each side is from its exact solution, relatively"),
+            "model": _model(),
+        }
+    ]
+
+
+def _export() -> Shapes:
+    from forgetcli.interop import EXPORT_FORMATS, Exported
+
+    return [
+        {
+            "format": {"enum": list(EXPORT_FORMATS)},
+            "model": described(TEXT, "the model's path"),
+            "output": TEXT,
+            **derived(Exported)["properties"],
+            "folded": described(FLAG, "--fold-biases"),
+            "augmented": described(FLAG, "--augment"),
+        }
+    ]
+
+
 _OPTIONAL = {"recommend": ("output", "recommendations")}
 """Members that depend on where the result goes."""
 
@@ -298,4 +335,6 @@ _COMMANDS: dict[str, Callable[[], Shapes]] = {
     "compare": _compare,
     "recommend": _recommend,
     "info": _info,
+    "import": _import,
+    "export": _export,
 }

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from forgetcli.checkpoint import ModelInfo
     from forgetcli.config import TrainConfig
     from forgetcli.interactions import Heldout
+    from forgetcli.interop import Exported, Imported
     from forgetcli.model import HistoryEntry, Model
     from forgetcli.records import RequestCounts, Resolution
     from forgetcli.tables import ReadResult
@@ -55,6 +56,39 @@ def train_summary(model: Model, seconds: float) -> str:
     if history[-1].metrics:
         rows.append(("Validated", metrics(history[-1].metrics)))
     return summary(rows)
+
+
+def import_summary(imported: Imported, form: str) -> str:
+    """What was taken over, and how well it fits the data."""
+    model, agreement = imported.model, imported.agreement
+    rows = [
+        (
+            "Imported",
+            f"{form} model: {_objective(model.config)}, {count(model.config.factors, 'factor')} of "
+            f"{count(len(model.users), 'user')} and {count(len(model.items), 'item')}, "
+            f"{count(model.config.sweeps, 'sweep')}",
+        ),
+        (
+            "On data",
+            f"users are {_share(agreement.users)} from their exact solutions, items {_share(agreement.items)}",
+        ),
+    ]
+    left_out = _listed(
+        (imported.left_out, "interaction"), (imported.idle_users, "idle user"), (imported.idle_items, "idle item")
+    )
+    if left_out != "nothing":
+        rows.append(("Left out", left_out))
+    return summary(rows)
+
+
+def export_summary(exported: Exported, form: str, output: str) -> str:
+    """What was written, and where."""
+    vectors = f"{count(exported.users, 'user')} and {count(exported.items, 'item')}, {exported.columns} numbers each"
+    return summary([("Exported", f"{vectors}, for {form} to {printable(output)}")])
+
+
+def _share(value: float) -> str:
+    return f"{100 * value:.2g} %" if value >= 1e-6 else "0 %"
 
 
 def forget_summary(result: ForgetResult, seconds: float) -> str:
@@ -170,7 +204,8 @@ def info_text(path: str, info: ModelInfo) -> str:
         ("lambda", f"{config.reg:g}{scaled}"),
     ]
     if config.objective == "implicit":
-        rows.append(("weights", f"1 + {config.alpha:g} value; {config.unobserved_weight:g} where not observed"))
+        confidence = f"{config.confidence_base:g} + {config.alpha:g} value"
+        rows.append(("weights", f"{confidence}; {config.unobserved_weight:g} where not observed"))
     rows += [
         ("users", f"{info.n_users:,} ({info.user_id_kind} ids)"),
         ("items", f"{info.n_items:,} ({info.item_id_kind} ids)"),
@@ -230,7 +265,8 @@ def _checked(model: str | None, match: Match | None) -> str:
 def _objective(config: TrainConfig) -> str:
     if config.objective == "implicit":
         return "implicit"
-    return "explicit with biases" if config.biases else "explicit without biases"
+    biases = "explicit with biases" if config.biases else "explicit without biases"
+    return biases if config.global_mean else f"{biases}, around 0 instead of the mean"
 
 
 def _data(info: ModelInfo) -> str:

@@ -65,11 +65,4 @@ def _only(columns: TypedColumns) -> pa.ipc.IpcReadOptions:
 def _pieces(columns: TypedColumns, batches: Iterator[pa.RecordBatch]) -> Iterator[Callable[[], Batch]]:
     with _sound():
         for first, records in cut(batches):
-            yield partial(_checked, columns, records, first)
-
-
-def _checked(columns: TypedColumns, records: pa.RecordBatch, first: int) -> Batch:
-    """The batch, unless what the file says of it would make Arrow read outside its memory."""
-    for position in columns.in_file():
-        records.column(columns.names[position]).validate(full=True)
-    return columns.batch(records, first)
+            yield partial(columns.batch, records, first)

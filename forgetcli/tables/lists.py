@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -89,7 +88,7 @@ def _alone(ids: EncodedIds, others: EncodedIds) -> Ids:
 
 
 def read_ids(
-    source: str | Path,
+    source: Sources,
     side: Literal["user", "item"],
     columns: ColumnOptions | None = None,
     *,
@@ -105,20 +104,20 @@ def read_ids(
         batch.usable_rows([*ids.faults, *missing_ids(ids, side)], "stop", hint=None)
         return ids.to_ids()
 
-    wanted, filtered = Wanted((side,)), Filter.of(where)
+    wanted, filtered, files = Wanted((side,)), Filter.of(where), find_sources(source)
     ids = join_ids(
         [
             part
-            for file in find_sources(source)
+            for file in files
             for part in read_batches(file, columns or ColumnOptions(), wanted, ids_of, where=filtered)
         ]
     )
     if len(ids) == 0:
-        raise DataError(f"no {side}s in {source}")
+        raise DataError(f"no {side}s in {', '.join(file.name for file in files)}")
     return ids
 
 
-def read_item_names(source: str | Path, columns: ColumnOptions | None = None) -> ItemNames:
+def read_item_names(source: Sources, columns: ColumnOptions | None = None) -> ItemNames:
     """The titles in a table with an item column and a title or name column. Of several rows of one item the last that
     has a title counts. Raises as `read_interactions` does, at the first row without an item."""
     titles: dict[str, str] = {}

@@ -13,6 +13,7 @@ from forgetcli.tables.arrow import arrow_file_table, arrow_stream_table
 from forgetcli.tables.batches import Batch, Table
 from forgetcli.tables.columns import ColumnOptions, Wanted
 from forgetcli.tables.filters import Filter
+from forgetcli.tables.frames import frame_table
 from forgetcli.tables.matching import might_match, select
 from forgetcli.tables.parquet import parquet_table
 from forgetcli.tables.sources import OpenedSource, Source, opened
@@ -60,6 +61,8 @@ def _table(
     if file.kind == "parquet":
         remote = source.remote is not None
         return parquet_table(source.name, file.file, options, wanted, threads, where, source.partitions, remote=remote)
+    if file.kind == "frame":
+        return frame_table(source.name, file.file, options, wanted, where)
     if file.kind == "arrow":
         return arrow_file_table(source.name, file.file, options, wanted, where, source.partitions)
     if file.kind == "arrow stream":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -41,6 +42,11 @@ class ReadResult:
     has_ratings: bool
     files: int
 
+    @property
+    def suited_objective(self) -> Literal["explicit", "implicit"]:
+        """The objective for who does not name one: explicit with ratings that differ, else implicit."""
+        return self.interactions.suited_objective if self.has_ratings else "implicit"
+
 
 def read_interactions(
     sources: Sources,
@@ -52,8 +58,8 @@ def read_interactions(
     threads: int = 0,
     on_encoding: Callable[[], None] | None = None,
 ) -> ReadResult:
-    """The interactions of Parquet and Arrow files, directories of them, CSV or TSV files (.gz, .zst and .bz2 too), and
-    standard input ("-"), as one table.
+    """The interactions of Parquet and Arrow files, directories of them, CSV or TSV files (.gz, .zst and .bz2 too), all
+    of these at s3://, gs:// or hdfs:// too, standard input ("-"), and data frames, as one table.
 
     columns:    where the user, the item and, where there are any, the rating and the time are; see `ColumnOptions`.
     duplicates: as for `Interactions.from_pairs`; None is "last" with ratings and "max" without, where a repeated pair

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -15,12 +15,14 @@ from forgetcli.digests import HashingReader, OnDigest
 from forgetcli.errors import DataError, FileSystemError, UsageError
 from forgetcli.files import file_system_errors
 from forgetcli.printable import printable
+from forgetcli.tables.frames import ArrowTable, frame_name, is_frame
 from forgetcli.tables.partitions import Partitions, partitions_of
 from forgetcli.tables.remote import Remote, RemoteFile, files_under, remote, remote_errors
 
-Sources: TypeAlias = str | Path | Sequence[str | Path]
-"""One or several of: a file, a directory of Parquet or of Arrow files, either of these at s3://, gs:// or hdfs://, "-"
-for standard input."""
+Place: TypeAlias = str | Path | ArrowTable
+Sources: TypeAlias = Place | Sequence[Place]
+"""One or several of: a table in memory (see `ArrowTable`), a file, a directory of Parquet or of Arrow files, either of
+these at s3://, gs:// or hdfs://, "-" for standard input."""
 
 PARQUET_SUFFIXES = (".parquet", ".parq", ".pq")
 PARQUET_MAGIC = b"PAR1"
@@ -36,7 +38,7 @@ LONGEST_MAGIC = 6
 class Source:
     """One file to read.
 
-    path: of the file; None for standard input, and for a remote file.
+    path: of the file; None for standard input, a remote file, and a table in memory.
     name: for messages.
     partitions: columns that have one value in all of the file, which the names of the directories say in which it was
                 found ("country=DE").
@@ -46,6 +48,7 @@ class Source:
     name: str
     partitions: Partitions = field(default_factory=dict)
     remote: RemoteFile | None = None
+    frame: object | None = None
 
     @property
     def suffix(self) -> str:
@@ -75,9 +78,9 @@ class ByteStream(Protocol):
 @dataclass(frozen=True)
 class OpenedSource:
     """An open file: for "parquet" and "arrow" an Arrow file that can seek, for "arrow stream" one that need not, for
-    "text" a stream of unpacked bytes."""
+    "text" a stream of unpacked bytes, for "frame" the table itself."""
 
-    kind: Literal["parquet", "arrow", "arrow stream", "text"]
+    kind: Literal["parquet", "arrow", "arrow stream", "text", "frame"]
     file: Any
 
 
@@ -89,15 +92,32 @@ def find_sources(sources: Sources) -> list[Source]:
     Raises FileSystemError for what is not there or not readable, DataError for a directory without such files, and
     UsageError for standard input named twice or no input at all.
     """
-    given = [sources] if isinstance(sources, (str, Path)) else list(sources)
+    given = [sources] if isinstance(sources, (str, Path)) or is_frame(sources) else _listed(sources)
     if not given:
         raise UsageError("no input was named", hint="name a file, a directory of Parquet files, or - for stdin")
-    if sum(str(source) == "-" for source in given) > 1:
+    if sum(isinstance(source, str) and source == "-" for source in given) > 1:
         raise UsageError("standard input (-) can be read only once")
     return [file for source in given for file in _files_of(source)]
 
 
-def _files_of(source: str | Path) -> list[Source]:
+def _listed(sources: object) -> list[Place]:
+    """Raises UsageError for what is no list of places."""
+    if hasattr(sources, "collect"):  # lazy frames of Polars and their like
+        raise UsageError(f"{frame_name(sources)} has no rows yet", hint="call its collect()")
+    listed: list[Place] = []
+    for each in sources if isinstance(sources, Iterable) else [sources]:
+        if isinstance(each, (str, Path)) or is_frame(each):
+            listed.append(each)
+        else:
+            raise UsageError(
+                f"{frame_name(each)} is no table", hint="give a path, a data frame, or what has __arrow_c_stream__"
+            )
+    return listed
+
+
+def _files_of(source: Place) -> list[Source]:
+    if not isinstance(source, (str, Path)):
+        return [Source(None, frame_name(source), frame=source)]
     if str(source) == "-":
         return [Source(None, "standard input")]
     if (place := remote(source)) is not None:
@@ -161,6 +181,9 @@ def opened(source: Source, on_digest: OnDigest | None = None) -> Iterator[Opened
     Raises FileSystemError where the file cannot be opened or read, DataError where its content is not what the name
     promises, or empty.
     """
+    if source.frame is not None:
+        yield OpenedSource("frame", source.frame)
+        return
     with _errors_of(source), _raw(source) as given, _hashed(given, on_digest) as raw:
         magic = raw.read(LONGEST_MAGIC)
         if not magic:
@@ -215,7 +238,10 @@ def file_errors(name: str) -> Iterator[None]:
             if error.errno is not None:
                 raise
             raise _damaged(name, error) from error  # Arrow's word for unpacking and decoding that fail
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        except (pa.ArrowException, UnicodeDecodeError) as error:
+            # Whatever it is that Arrow stumbled over in a file, the file is not sound.
+            if isinstance(error, (MemoryError, pa.ArrowCancelled)) or "worker thread" in str(error):
+                raise
             raise _damaged(name, error) from error
 
 

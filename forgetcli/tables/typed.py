@@ -60,7 +60,12 @@ class TypedColumns:
         return sorted(position for position in positions if self.names[position] not in self.partitions)
 
     def batch(self, records: pa.RecordBatch, first: int) -> Batch:
-        """The batch of records that begin with this row of the file, counted from 1."""
+        """The batch of records that begin with this row of the file, counted from 1.
+
+        Raises ArrowInvalid where what the file says would make Arrow read outside its memory, or is no text.
+        """
+        for position in self.in_file():
+            records.column(self.names[position]).validate(full=True)
 
         def values(column: Column) -> pa.Array:
             name = self.names[column.position]

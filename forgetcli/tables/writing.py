@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -66,10 +66,51 @@ def open_output(path: str | Path) -> Iterator[BinaryIO]:
         yield file
 
 
-class RecommendationWriter:
-    """Writes recommendations to an open binary file as rows of user, item, rank (from 1), score and, with names, title.
+class RecommendationRows:
+    """Recommendations as rows of user, item, rank (from 1), score and, with names, title.
 
-    Ids are typed as in the training data. A context manager: what is buffered is written at the end of the block,
+    Ids are typed as in the training data.
+    """
+
+    def __init__(self, users: Vocabulary, items: Vocabulary, names: ItemNames | None = None) -> None:
+        self._users = users
+        self._items = ids_to_arrow(items.ids)
+        self._titles = (
+            None
+            if names is None
+            else pa.array([names.title(items.label(row)) for row in range(len(items))], pa.large_string())
+        )
+
+    def table(
+        self, users: NDArray[np.integer[Any]], items: NDArray[np.integer[Any]], scores: NDArray[np.floating[Any]]
+    ) -> pa.Table:
+        """Of m users; the arguments are those of `RecommendationWriter.write`."""
+        given = items >= 0
+        places, ranks = np.nonzero(given)
+        chosen = pa.array(items[given])
+        columns = {
+            "user": ids_to_arrow(take_ids(self._users.ids, users)).take(pa.array(places)),
+            "item": self._items.take(chosen),
+            "rank": pa.array((ranks + 1).astype(np.int32)),
+            "score": pa.array(scores[given]),
+        }
+        return pa.table(columns if self._titles is None else columns | {"title": self._titles.take(chosen)})
+
+    def join(
+        self,
+        parts: Iterable[tuple[NDArray[np.integer[Any]], NDArray[np.integer[Any]], NDArray[np.floating[Any]]]],
+    ) -> pa.Table:
+        """The rows of several parts as one table; without any, one with columns all the same."""
+        nobody = np.empty(0, np.int64)
+        none = self.table(nobody, nobody.reshape(0, 1), np.empty((0, 1)))
+        tables = [self.table(*part) for part in parts]
+        return pa.concat_tables(tables) if tables else none
+
+
+class RecommendationWriter:
+    """Writes recommendations to an open binary file; see `RecommendationRows`.
+
+    A context manager: what is buffered is written at the end of the block,
     unless it ends in an error. The file is not closed; what the file system says goes through as OSError.
 
     CSV follows RFC 4180, with LF for line ends and quotes only where they are needed. Ids and titles are written as
@@ -80,13 +121,7 @@ class RecommendationWriter:
     def __init__(
         self, file: BinaryIO, form: TableFormat, users: Vocabulary, items: Vocabulary, names: ItemNames | None = None
     ) -> None:
-        self._users = users
-        self._items = ids_to_arrow(items.ids)
-        self._titles = (
-            None
-            if names is None
-            else pa.array([names.title(items.label(row)) for row in range(len(items))], pa.large_string())
-        )
+        self._rows = RecommendationRows(users, items, names)
         self._sink = _ParquetSink(file) if form == "parquet" else _TextSink(file, form)
 
     def __enter__(self) -> Self:
@@ -110,26 +145,12 @@ class RecommendationWriter:
         step = max(1, PIECE_ROWS // max(1, items.shape[1]))
         for begin in range(0, len(users), step):
             part = slice(begin, begin + step)
-            self._sink.write(self._rows(users[part], items[part], scores[part]))
+            self._sink.write(self._rows.table(users[part], items[part], scores[part]))
 
     def close(self) -> None:
         """Writes what is buffered; without any rows, a table with columns all the same."""
         nobody = np.empty(0, np.int64)
-        self._sink.close(self._rows(nobody, nobody.reshape(0, 1), np.empty((0, 1), np.float32)))
-
-    def _rows(
-        self, users: NDArray[np.integer[Any]], items: NDArray[np.integer[Any]], scores: NDArray[np.floating[Any]]
-    ) -> pa.Table:
-        given = items >= 0
-        places, ranks = np.nonzero(given)
-        chosen = pa.array(items[given])
-        columns = {
-            "user": ids_to_arrow(take_ids(self._users.ids, users)).take(pa.array(places)),
-            "item": self._items.take(chosen),
-            "rank": pa.array((ranks + 1).astype(np.int32)),
-            "score": pa.array(scores[given]),
-        }
-        return pa.table(columns if self._titles is None else columns | {"title": self._titles.take(chosen)})
+        self._sink.close(self._rows.table(nobody, nobody.reshape(0, 1), np.empty((0, 1), np.float32)))
 
 
 class _ParquetSink:

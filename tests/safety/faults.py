@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -52,16 +52,38 @@ class Ended:
     calls: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Task:
+    """A run of `forget`.
+
+    at:         the number of the call, among those that concern files of the directory, at which there is a fault.
+    action:     which: KILL, KILL_HALFWAY or an errno.
+    with_reads: whether opening for reading and reading count too.
+    unnamed:    whether the file system has files without a name.
+    kill_after: seconds until SIGKILL, or None.
+    """
+
+    arguments: tuple[str, ...]
+    directory: str
+    at: int = -1
+    action: int = NO_FAULT
+    with_reads: bool = False
+    unnamed: bool = True
+    kill_after: float | None = None
+
+
 class Program:
     """A process that runs `forget` in copies of itself, some thirty milliseconds each. A context manager.
 
-    scratch: a directory for the shim and for what the runs print.
+    scratch:     a directory for the shim and for what the runs print.
+    with_faults: whether faults can be asked for; needs a C compiler, see `why_not`.
     """
 
-    def __init__(self, scratch: Path) -> None:
+    def __init__(self, scratch: Path, *, with_faults: bool = True) -> None:
+        preloaded = {"LD_PRELOAD": str(build_shim(scratch))} if with_faults else {}
         self._process = subprocess.Popen(
             [sys.executable, str(HERE / "forking.py"), str(scratch)],
-            env=environment(LD_PRELOAD=str(build_shim(scratch))),
+            env=environment(**preloaded),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -79,32 +101,16 @@ class Program:
         self._process.stdout.close()
         self._process.wait()
 
-    def run(
-        self,
-        arguments: Sequence[str],
-        directory: Path,
-        at: int = -1,
-        action: int = NO_FAULT,
-        *,
-        with_reads: bool = False,
-        unnamed: bool = True,
-    ) -> Ended:
-        """Runs `forget` in the directory, with a fault at the `at`-th call that concerns files there.
+    def run(self, arguments: Sequence[str], directory: Path, **how: Any) -> Ended:
+        """Runs `forget` in the directory; `how` has the fields of a Task."""
+        return self.run_at_once([Task(tuple(arguments), str(directory.resolve()), **how)])[0]
 
-        action:     KILL, KILL_HALFWAY or an errno.
-        with_reads: whether opening for reading and reading count too.
-        unnamed:    whether the file system has files without a name.
-        """
-        task: dict[str, Any] = {
-            "arguments": list(arguments),
-            "directory": str(directory.resolve()),
-            "at": at,
-            "action": action,
-            "with_reads": int(with_reads),
-            "unnamed": int(unnamed),
-        }
+    def run_at_once(self, tasks: Sequence[Task]) -> list[Ended]:
+        """Begins all of these runs, then waits for them."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        print(json.dumps(task), file=self._process.stdin, flush=True)
-        ended = json.loads(self._process.stdout.readline())
-        return Ended(ended["code"], ended["out"], ended["err"], tuple(ended["calls"].split()))
+        print(json.dumps([asdict(task) for task in tasks]), file=self._process.stdin, flush=True)
+        return [
+            Ended(ended["code"], ended["out"], ended["err"], tuple(ended["calls"].split()))
+            for ended in json.loads(self._process.stdout.readline())
+        ]

@@ -63,7 +63,8 @@ class Case:
         return not self.name.endswith("named")
 
     def run(self, program: Program, at: int = -1, action: int = NO_FAULT, *, with_reads: bool = False) -> Ended:
-        return program.run(self.arguments, self.directory, at, action, with_reads=with_reads, unnamed=self.is_unnamed)
+        how = {"at": at, "action": action, "with_reads": with_reads, "unnamed": self.is_unnamed}
+        return program.run(self.arguments, self.directory, **how)
 
     def reset(self) -> None:
         for path in self.directory.iterdir():

@@ -1,0 +1,110 @@
+"""Directories that appear whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from forgetcli.errors import UsageError
+from forgetcli.files import TEMPORARY_SUFFIX, StrPath, file_system_errors
+
+
+@contextmanager
+def atomic_directory(path: StrPath, *, overwrite: bool, known: frozenset[str]) -> Iterator[Path]:
+    """An empty directory to write to, which gets the name `path` when the body ends; when the body raises, nothing of
+    it is left.
+
+    overwrite: whether a directory that is there already is replaced. It is renamed aside, the new one takes its place,
+               and it is removed with all it holds; between the two renamings there is neither.
+    known:     the names that a directory to be replaced may hold: what holds anything else is somebody else's.
+
+    Every file is on the disk under its name when this returns. A killed process may leave a temporary directory beside
+    the target, which the next write to the same target removes. Raises FileSystemError, and UsageError for a target
+    that is not to be replaced.
+    """
+    with file_system_errors(path, "write"):
+        target = Path(os.path.realpath(path))
+        _require_free(target, os.fspath(path), overwrite, known)
+        parent, prefix = target.parent, f".{target.name[:60]}."
+        _remove_orphans(parent, prefix)
+        temporary = parent / f"{prefix}{os.urandom(8).hex()}{TEMPORARY_SUFFIX}"
+        temporary.mkdir()
+        lock = os.open(temporary, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield temporary
+            _sync(temporary)
+            _put_in_place(temporary, target)
+            _sync_one(parent)
+        finally:
+            os.close(lock)
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def check_directory_writable(path: StrPath, *, overwrite: bool, known: frozenset[str]) -> None:
+    """Raises what `atomic_directory` would raise before its first file; leaves no trace."""
+    with suppress(_Probed), atomic_directory(path, overwrite=overwrite, known=known):
+        raise _Probed
+
+
+class _Probed(Exception):
+    """Ends the body of `check_directory_writable`."""
+
+
+def _require_free(target: Path, name: str, overwrite: bool, known: frozenset[str]) -> None:
+    if not os.path.lexists(target):
+        return
+    if not target.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+    strange = sorted(set(os.listdir(target)) - known)
+    if strange:
+        raise UsageError(f"{name} holds other files than an export does, and is left alone", hint="name another place")
+    if not overwrite and os.listdir(target):
+        raise UsageError(f"{name} is there already", hint="name another place, or replace it with --overwrite")
+
+
+def _put_in_place(temporary: Path, target: Path) -> None:
+    if not target.exists():
+        os.rename(temporary, target)
+        return
+    aside = temporary.with_name(f"{temporary.name.removesuffix(TEMPORARY_SUFFIX)}.old{TEMPORARY_SUFFIX}")
+    os.rename(target, aside)
+    try:
+        os.rename(temporary, target)
+    except OSError:
+        os.rename(aside, target)
+        raise
+    shutil.rmtree(aside)
+
+
+def _sync(directory: Path) -> None:
+    for place, _, names in os.walk(directory):
+        for name in names:
+            _sync_one(Path(place) / name)
+        _sync_one(Path(place))
+
+
+def _sync_one(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove_orphans(parent: Path, prefix: str) -> None:
+    """What killed processes left of this target. Whoever still writes one holds its lock."""
+    for entry in parent.iterdir():
+        if entry.name.startswith(prefix) and entry.name.endswith(TEMPORARY_SUFFIX) and entry.is_dir():
+            with suppress(OSError):
+                descriptor = os.open(entry, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(entry, ignore_errors=True)
+                finally:
+                    os.close(descriptor)

@@ -1,0 +1,56 @@
+"""The users' drift without the records: what a further sweep would change in users that have lost some.
+
+After T sweeps the users are solved against the items of sweep T − 1, and the items have moved since. So
+c = U − users(V) is, to first order in that last movement Δ of the items, A⁻¹ C Δ, with A the users' normal matrices and
+C the coupling (see `linearised`). Without the records both are others: a user who never had a record does not drift
+toward it. Where training stopped early, that is a part of what a record left.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forgetcli.linearised import LinearisedSweep, NormalInverse
+from forgetcli.model import Array, SideFactors
+
+
+def drift_change(
+    left: LinearisedSweep,
+    whole: NormalInverse,
+    known_users: SideFactors,
+    item_rows: NDArray[np.int64],
+    drift: Array,
+    touched: NDArray[np.int64],
+    rows: NDArray[np.int64],
+) -> Array:
+    """(touched, d): the touched users' drift without their records, less that with them.
+
+    Δ is taken from the sweep that would come next, B⁻¹ Cᵀ c, and scaled to fit the drift with the records. That the
+    two differ by a little does no harm: nothing but what the removal changes in A⁻¹ C Δ is taken from it.
+
+    left:           at the remaining rows, with the touched users solved without their records.
+    whole:          A⁻¹ of the data with the records; known_users: the users there.
+    item_rows:      where the remaining items are in that data.
+    drift:          (n_users, d) of the remaining users, with the records.
+    touched, rows:  the users that lost records, in the remaining data and in the data before.
+    """
+    users, items, rank = left.item_inverse.other, left.user_inverse.other, left.user_inverse.other.factors.shape[1]
+
+    def as_stacked(side: SideFactors) -> Array:
+        return np.concatenate([side.factors, side.bias[:, None]], axis=1)[:, : drift.shape[1]]
+
+    moving = SideFactors(
+        np.ascontiguousarray(drift[:, :rank]),
+        np.ascontiguousarray(drift[:, rank]) if drift.shape[1] > rank else np.zeros(len(drift), drift.dtype),
+    )
+    _, ahead = left.item_inverse.coupled(items, moving)
+    _, without = left.user_inverse.coupled(users, ahead)
+    everywhere = np.zeros_like(whole.other.factors), np.zeros_like(whole.other.bias)
+    for whole_side, side in zip(everywhere, (ahead.factors, ahead.bias), strict=True):
+        whole_side[item_rows] = side
+    _, having = whole.coupled(known_users, SideFactors(*everywhere))
+    with_records, own = as_stacked(having)[rows], drift[touched]
+    square = float(np.einsum("nd,nd->", with_records, with_records, dtype=np.float64))
+    scale = float(np.einsum("nd,nd->", own, with_records, dtype=np.float64)) / square if square > 0 else 0.0
+    return own.dtype.type(scale) * (as_stacked(without)[touched] - with_records)
