@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import datetime
 import gzip
 import importlib.util
 import os
@@ -15,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from tests.interop.make_fixtures import FIXTURES, ratings
 from tests.program import SAMPLES, environment
@@ -122,11 +125,23 @@ def furnish(directory: Path) -> None:
     (directory / "logs").mkdir()
     with gzip.open(directory / "logs" / "monday.csv.gz", "wt") as log:
         log.write("\n".join(["user,item,rating", *map(",".join, rows)]) + "\n")
+    users, items, plays = zip(*rows, strict=True)
+    for country, month in (("DE", 7), ("FR", 7), ("DE", 5)):
+        part = directory / "plays" / f"country={country}" / f"{month}.parquet"
+        part.parent.mkdir(parents=True, exist_ok=True)
+        day = [datetime.date(2024, month, 1)] * len(rows)
+        columns = {"user": users, "item": items, "plays": plays, "day": day}
+        pq.write_table(pa.table(columns), part)
     programs = directory / "bin"
     programs.mkdir()
-    scripts = {"forget": f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m forgetcli "$@"\n', "psql": PSQL}
+    python = shlex.quote(sys.executable)
+    scripts = {
+        "forget": f'#!/bin/sh\nexec {python} -m forgetcli "$@"\n',
+        "python": f'#!/bin/sh\nexec {python} "$@"\n',
+        "psql": PSQL,
+    }
     if shutil.which("jq") is None:
-        scripts["jq"] = JQ.format(python=shlex.quote(sys.executable))
+        scripts["jq"] = JQ.format(python=python)
     for name, script in scripts.items():
         (programs / name).write_text(script)
         (programs / name).chmod(0o755)

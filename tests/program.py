@@ -98,11 +98,16 @@ def forget_well(*arguments: str, cwd: Path, stdin: bytes = b"") -> Run:
     return run
 
 
-def forget_on_terminal(*arguments: str, cwd: Path) -> tuple[int, str]:
+def forget_on_terminal(*arguments: str, cwd: Path, **extra: str) -> tuple[int, str]:
     """The exit code and all that `forget` shows on a terminal of 80 columns."""
     ours, theirs = pty.openpty()
     with subprocess.Popen(
-        command_line(*arguments), cwd=cwd, stdin=theirs, stdout=theirs, stderr=theirs, env=environment(TERM="xterm")
+        command_line(*arguments),
+        cwd=cwd,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env=environment(**{"TERM": "xterm", **extra}),
     ) as process:
         os.close(theirs)
         shown = b"".join(iter(lambda: _read(ours), b""))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from tests.program import (
     command_line,
     environment,
     forget,
+    forget_on_terminal,
     forget_well,
     longest_line,
 )
@@ -52,6 +54,24 @@ def test_every_command_explains_itself_in_80_columns(command: str, capsys: pytes
     assert f"examples:\n  forget {command} " in shown.out or f"forget {command} " in shown.out.partition("examples:")[2]
     assert longest_line(shown.out) <= LONGEST_LINE
     assert shown.err == ""
+
+
+@pytest.mark.parametrize(("columns", "longest"), [("60", 60), ("80", 80), ("200", 80)])
+def test_options_are_wrapped_to_the_terminals_width_up_to_80(columns: str, longest: int, tmp_path: Path) -> None:
+    shown = forget("train", "--help", cwd=tmp_path, COLUMNS=columns).out
+    purposes = "\n".join(line for line in shown.splitlines() if line.startswith(28 * " "))
+    assert longest - 12 < longest_line(purposes) <= longest
+
+
+@pytest.mark.parametrize(("environment", "is_coloured"), [({}, True), ({"NO_COLOR": "1"}, False)])
+def test_the_bar_has_no_colours_where_they_are_not_wanted(
+    environment: dict[str, str], is_coloured: bool, work: Path
+) -> None:
+    options = ("--factors", "64", "--sweeps", "40", "-o", "long.npz")
+    code, shown = forget_on_terminal("train", "ratings.parquet", *options, cwd=work, **environment)
+    assert code == 0
+    assert "sweep 40/40" in shown
+    assert bool(re.search(r"\x1b\[(?:\d+;)*(?:3[0-8]|9[0-7])[;m]", shown)) == is_coloured
 
 
 def test_help_command_is_the_commands_help(capsys: pytest.CaptureFixture[str]) -> None:
