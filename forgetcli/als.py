@@ -88,8 +88,8 @@ def half_sweep(
         raise NumericalError(
             f"the equations of a row with {view.indptr[failed + 1] - view.indptr[failed]} interactions have no "
             f"finite solution in {other.factors.dtype}",
-            hint="raise --reg, "
-            + ("use --dtype float64, " if factors.dtype == np.float32 else "")
+            hint="raise `reg`, "
+            + ('use `dtype="float64"`, ' if factors.dtype == np.float32 else "")
             + "or look for extreme values in the data",
         )
     return HalfSweep(SideFactors(factors, bias), losses, products)
@@ -288,7 +288,7 @@ def check_confidences(interactions: Interactions, config: TrainConfig) -> None:
     if config.objective == "implicit" and len(interactions) and float(interactions.by_user.values.min()) < 0:
         raise DataError(
             "an implicit model needs values of at least 0, and the data has values below",
-            hint="drop those rows, shift the values, or train with --objective explicit",
+            hint='drop those rows, shift the values, or train with `objective="explicit"`',
         )
 
 

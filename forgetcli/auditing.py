@@ -194,7 +194,7 @@ def _values(forgotten: Pairs, explicit: bool) -> NDArray[np.float64]:
     if forgotten.values is None:
         raise DataError(
             "the forgotten ratings are not known: the original model was saved without its interactions",
-            hint="give the data that it was trained on with --data",
+            hint="give the data that it was trained on as `data`",
         )
     return forgotten.values
 

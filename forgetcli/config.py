@@ -76,7 +76,7 @@ class TrainConfig:
         )
         _require(_is_int(self.sweeps) and self.sweeps >= 1, "sweeps", "a whole number, at least 1", self.sweeps)
         _require(_is_finite(self.reg) and self.reg > 0, "reg", "a number above 0", self.reg)
-        _require(self.reg_scaling in ("count", "none"), "reg-scaling", "count or none", self.reg_scaling)
+        _require(self.reg_scaling in ("count", "none"), "reg_scaling", "count or none", self.reg_scaling)
         _require(isinstance(self.biases, bool), "biases", "true or false", self.biases)
         _require(
             not (self.biases and self.objective == "implicit"),
@@ -94,7 +94,7 @@ class TrainConfig:
         )
         _require(
             _is_finite(self.unobserved_weight) and self.unobserved_weight >= 0,
-            "unobserved-weight",
+            "unobserved_weight",
             "a number, at least 0",
             self.unobserved_weight,
         )
@@ -135,4 +135,4 @@ def _is_finite(value: object) -> bool:
 
 def _require(holds: bool, option: str, wanted: str, value: object) -> None:
     if not holds:
-        raise UsageError(f"--{option} must be {wanted}, not {value!r}")
+        raise UsageError(f"`{option}` must be {wanted}, not {value!r}")

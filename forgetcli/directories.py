@@ -65,7 +65,7 @@ def _require_free(target: Path, name: str, overwrite: bool, known: frozenset[str
     if strange:
         raise UsageError(f"{name} holds other files than an export does, and is left alone", hint="name another place")
     if not overwrite and os.listdir(target):
-        raise UsageError(f"{name} is there already", hint="name another place, or replace it with --overwrite")
+        raise UsageError(f"{name} is there already", hint="name another place, or replace it with `overwrite`")
 
 
 def _put_in_place(temporary: Path, target: Path) -> None:

@@ -11,6 +11,9 @@ class ForgetError(Exception):
     message: what is wrong and where (file, column, row). It names no user's or item's id, since a log outlives
              what was forgotten; errors about one id that the user typed may repeat it.
     hint:    what to try, or None where there is nothing to say.
+
+    Both name parameters as Python has them, in backquotes: `reg`, `bad_rows="drop"`. The program turns these into its
+    own options.
     """
 
     exit_code: ClassVar[int] = 3

@@ -340,7 +340,7 @@ def _still_locked(path: StrPath, timeout: float, status: os.stat_result) -> File
     who = "another process" if holder is None else f"process {holder}"
     return FileSystemError(
         f"cannot lock {os.fspath(path)}: {who} is changing it, still after {timeout:g} s",
-        hint="try again when it has finished, or wait longer with --lock-timeout SECONDS",
+        hint="try again when it has finished, or wait longer: `timeout=SECONDS`",
     )
 
 

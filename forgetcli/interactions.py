@@ -285,7 +285,7 @@ def split_holdout(interactions: Interactions, fraction: float, seed: int) -> tup
     Raises UsageError for a fraction outside (0, 1).
     """
     if not 0 < fraction < 1:
-        raise UsageError(f"--holdout must be above 0 and below 1, not {fraction!r}")
+        raise UsageError(f"`fraction` must be above 0 and below 1, not {fraction!r}")
     view = interactions.by_user
     entries = _native.csr_holdout(
         view.indptr, view.indices, interactions.users.keys(), interactions.items.keys(), seed, fraction

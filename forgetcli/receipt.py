@@ -100,4 +100,4 @@ def looks_like_receipt(path: StrPath) -> bool:
 
 
 def _hint(text: bytes) -> str | None:
-    return "a model is what --model names; the receipt comes first" if text.startswith(b"PK") else None
+    return "a model is what `model` names; the receipt comes first" if text.startswith(b"PK") else None

@@ -151,7 +151,7 @@ def _seen_items(model: Model) -> Csr:
     if model.interactions is None:
         raise DataError(
             "the model was saved without its interactions, so items that users have already seen cannot be left out",
-            hint="include seen items (--include-seen, exclude_seen=False), or use the model that has its interactions",
+            hint="include seen items (`exclude_seen=False`), or use the model that has its interactions",
         )
     return model.interactions.by_user
 
@@ -179,7 +179,7 @@ def _check_range(
     if not (bound < LARGEST_SHARE * float(np.finfo(factors.item.factors.dtype).max) and np.isfinite(offset)):
         raise NumericalError(
             "the model's factors are not finite, or so large that predictions overflow",
-            hint="train again with a higher --reg",
+            hint="train again with a higher `reg`",
         )
 
 

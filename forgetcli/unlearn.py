@@ -230,7 +230,7 @@ def training_data(model: Model, interactions: Interactions | None) -> Interactio
     if interactions is None:
         raise DataError(
             "the model was saved without its interactions",
-            hint="give the data that it was trained on with --data",
+            hint="give the data that it was trained on as `interactions`",
         )
     for name, side, own in (("users", interactions.users, model.users), ("items", interactions.items, model.items)):
         if len(side) != len(own) or not np.array_equal(own.find(side.ids), np.arange(len(own))):

@@ -69,7 +69,7 @@ def verify(
     Raises UsageError for too few seeds, DataError when the forgotten ratings are not known.
     """
     if seeds < FEWEST_RETRAINS:
-        raise UsageError(f"--verify-seeds must be at least {FEWEST_RETRAINS}: fewer do not show their own noise")
+        raise UsageError(f"`seeds` must be at least {FEWEST_RETRAINS}: fewer do not show their own noise")
     left = unlearned.interactions
     if left is None:
         raise UsageError("a model without its interactions cannot be verified: there is nothing to retrain on")

@@ -394,7 +394,7 @@ except FileSystemError as error:
     who = f"process {os.getpid()}" if os.path.exists("/proc/locks") else "another process"
     assert text == (
         f"cannot lock model: {who} is changing it, still after 0.05 s|"
-        "try again when it has finished, or wait longer with --lock-timeout SECONDS\n"
+        "try again when it has finished, or wait longer: `timeout=SECONDS`\n"
     )
     with lock(tmp_path / "model", timeout=0):
         assert names(tmp_path) == ["model"]

@@ -296,5 +296,5 @@ def test_a_lone_interaction_is_never_held_out() -> None:
 
 @pytest.mark.parametrize("fraction", [0.0, 1.0, -0.1, float("nan")])
 def test_a_fraction_that_is_none_is_refused(fraction: float) -> None:
-    with pytest.raises(UsageError, match="--holdout"):
+    with pytest.raises(UsageError, match="`fraction`"):
         split_holdout(interactions_of([(1, 1, 1.0)]), fraction, seed=0)

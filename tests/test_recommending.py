@@ -246,7 +246,7 @@ def test_seen_items_of_a_model_without_interactions_are_an_error_that_says_what_
     with pytest.raises(DataError, match="without its interactions") as caught:
         recommend(model, all_rows(model))
     assert caught.value.hint is not None
-    assert "--include-seen" in caught.value.hint
+    assert "`exclude_seen=False`" in caught.value.hint
     assert len(recommend(model, all_rows(model), exclude_seen=False)) == 5
 
 

@@ -177,7 +177,9 @@ def _understood(error: ForgetError | OSError | MemoryError) -> ForgetError:
 
 
 def _fail(error: ForgetError) -> int:
-    _tell_error(error.message, error.hint)
+    from forgetcli.cli.wording import as_typed
+
+    _tell_error(as_typed(error.message), None if error.hint is None else as_typed(error.hint))
     return error.exit_code
 
 

@@ -77,7 +77,7 @@ def adopt(
         interactions = _without(interactions, np.flatnonzero(interactions.by_user.values == 0))
     interactions = _known_to_both(interactions, users, items, on_mismatch)
     if len(interactions) == 0:
-        raise DataError("the model and the data have no user and item in common", hint="see --user-ids and --item-ids")
+        raise DataError("the model and the data have no user and item in common", hint="see `user_ids` and `item_ids`")
     user = users.aligned(interactions.users, on_mismatch)
     item = items.aligned(interactions.items, on_mismatch)
     if foreign.binary:
@@ -134,8 +134,8 @@ class _Located:
         return SideFactors(np.ascontiguousarray(self.side.factors[rows]), self.side.bias[rows])
 
     def _hint(self) -> str:
-        ids = f"say which row is whose with --{self.name}-ids FILE; or " if self.by_position else ""
-        return f"{ids}give exactly the data that the model was trained on; --on-mismatch drop does without the rest"
+        ids = f"say which row is whose with `{self.name}_ids`; or " if self.by_position else ""
+        return f'{ids}give exactly the data that the model was trained on; `on_mismatch="drop"` does without the rest'
 
 
 def _located(ids: Ids | None, side: SideFactors, name: str) -> _Located:

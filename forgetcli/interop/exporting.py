@@ -65,9 +65,9 @@ class ExportOptions:
     def check(self, form: str) -> None:
         """Raises UsageError for an unknown format, and options that belong to another one."""
         if form not in EXPORT_FORMATS:
-            raise UsageError(f"--format must be {', '.join(EXPORT_FORMATS)}, not {form!r}")
+            raise UsageError(f"`format` must be {', '.join(EXPORT_FORMATS)}, not {form!r}")
         if form != "parquet" and (self.augment or self.lists != "fixed"):
-            raise UsageError("--augment and --lists belong to --format parquet")
+            raise UsageError('`augment` and `lists` belong to `format="parquet"`')
 
 
 def export_model(model: Model, path: StrPath, form: ExportFormat, options: ExportOptions | None = None) -> Exported:
@@ -105,7 +105,7 @@ def check_export(path: StrPath, form: ExportFormat, options: ExportOptions) -> N
         if form == "implicit" and not is_archive(path):
             raise UsageError("implicit loads only files that end in .npz", hint="give the output such a name")
         if form in ("spark", "parquet"):
-            raise UsageError(f"--format {form} writes a directory, and {os.fspath(path)} is the name of a file")
+            raise UsageError(f"`format={form}` writes a directory, and {os.fspath(path)} is the name of a file")
         check_writable(path)
     else:
         check_directory_writable(path, overwrite=options.overwrite, known=_DIRECTORIES[form])

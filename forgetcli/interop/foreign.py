@@ -92,12 +92,12 @@ def completed_config(model: ForeignModel, stated: Stated) -> TrainConfig:
     options = dict(model.options)
     for name, value in stated.given().items():
         if name in options and options[name] != value:
-            raise UsageError(f"--{_option(name)} {value} contradicts the model's file, which says {options[name]}")
+            raise UsageError(f"`{name}={value}` contradicts the model's file, which says {options[name]}")
         options[name] = value
     objective = options.get("objective")
     if objective is None:
-        raise UsageError("the file does not say the objective", hint="give --objective explicit or implicit")
-    missing = [f"--{_option(name)}" for name in REQUIRED[objective] if name not in options]
+        raise UsageError("the file does not say the objective", hint="give `objective`: explicit or implicit")
+    missing = [f"`{name}`" for name in REQUIRED[objective] if name not in options]
     if missing:
         raise UsageError(
             f"the file does not say all of its {objective} objective: {', '.join(missing)}",
@@ -105,7 +105,7 @@ def completed_config(model: ForeignModel, stated: Stated) -> TrainConfig:
         )
     foreign = {"alpha", "confidence_base", "unobserved_weight"} & set(options) if objective == "explicit" else set()
     if foreign:
-        raise UsageError(f"--{_option(min(foreign))} belongs to implicit models")
+        raise UsageError(f"`{min(foreign)}` belongs to implicit models")
     if objective == "implicit" and (model.biases or model.global_mean is not None):
         raise DataError("the model has biases or a mean, which an implicit objective of this program does not know")
     options.setdefault("sweeps", TrainConfig.sweeps)
@@ -116,7 +116,3 @@ def completed_config(model: ForeignModel, stated: Stated) -> TrainConfig:
         global_mean=objective == "implicit" or model.global_mean is not None,
         dtype=str(model.item.factors.dtype),  # type: ignore[arg-type]
     )
-
-
-def _option(name: str) -> str:
-    return name.replace("_", "-")

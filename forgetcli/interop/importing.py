@@ -48,11 +48,11 @@ def import_model(
     """
     paths = [source] if isinstance(source, (str, bytes)) or not isinstance(source, Sequence) else list(source)
     if form not in IMPORT_FORMATS:
-        raise UsageError(f"--format must be {', '.join(IMPORT_FORMATS)}, not {form!r}")
+        raise UsageError(f"`format` must be {', '.join(IMPORT_FORMATS)}, not {form!r}")
     if estimator is not None and form != "spark":
-        raise UsageError("an estimator belongs to --format spark")
+        raise UsageError('an estimator belongs to `format="spark"`')
     if form != "npy" and len(paths) != 1:
-        raise UsageError(f"--format {form} takes one source, not {len(paths)}")
+        raise UsageError(f"`format={form}` takes one source, not {len(paths)}")
     stated = stated or Stated()
     users, items = (None if ids is None else as_ids(ids) for ids in (user_ids, item_ids))
     foreign: ForeignModel

@@ -77,7 +77,7 @@ def read_neutral(
     """
     for key, given in (("user_ids", users), ("item_ids", items)):
         if given is not None and key in archive:
-            raise DataError(f"{archive.name} has {key} of its own", hint=f"leave --{key.replace('_', '-')} out")
+            raise DataError(f"{archive.name} has {key} of its own", hint=f"leave `{key}` out")
     biases: tuple[Array | None, Array | None] = (None, None)
     if with_biases is not False:
         biases = archive.vector("user_bias"), archive.vector("item_bias")

@@ -80,7 +80,7 @@ def inner_products(model: Model, form: str, *, fold_biases: bool) -> Serving:
     if serving.has_offsets:
         raise UsageError(
             f"predictions of this model need its mean and biases, and {form} holds factors alone",
-            hint="--fold-biases puts them into two more factors, with the same predictions",
+            hint="`fold_biases` puts them into two more factors, with the same predictions",
         )
     return serving
 

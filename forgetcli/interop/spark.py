@@ -44,7 +44,7 @@ def read_spark(
     Raises DataError for another of Spark's models, an estimator of another model, and nonnegative factors.
     """
     if users is not None or items is not None:
-        raise DataError("Spark's factors carry their ids", hint="leave --user-ids and --item-ids out")
+        raise DataError("Spark's factors carry their ids", hint="leave `user_ids` and `item_ids` out")
     directory = Path(path)
     model = _metadata(directory)
     if model.get("class") != f"{_PACKAGE}.ALSModel":
@@ -90,7 +90,7 @@ def _trained_options(estimator: Path, model: dict[str, Any]) -> dict[str, Any]:
     if found.get("uid") != model.get("uid"):
         raise DataError(
             f"{estimator} is the estimator {found.get('uid')}, and the model was trained by {model.get('uid')}",
-            hint="state the objective with --objective, --reg and --alpha instead",
+            hint="state the objective with `objective`, `reg` and `alpha` instead",
         )
     try:
         parameters = {**found["defaultParamMap"], **found["paramMap"]}

@@ -17,7 +17,7 @@ from forgetcli.tables.columns import Column, Role
 BadRows: TypeAlias = Literal["stop", "drop"]
 Mask: TypeAlias = NDArray[np.bool_]
 
-DROP_HINT = "--bad-rows drop leaves out rows that cannot be used, and counts them"
+DROP_HINT = '`bad_rows="drop"` leaves out rows that cannot be used, and counts them'
 
 
 @dataclass(frozen=True)

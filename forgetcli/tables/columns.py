@@ -91,9 +91,9 @@ class ColumnOptions:
         if self.delimiter == "\\t":  # as a shell passes it on
             object.__setattr__(self, "delimiter", "\t")
         if self.delimiter is not None and (not self.delimiter or set(self.delimiter) & set('"\r\n\x1f')):
-            raise UsageError("--delimiter must be one character or more, and no quote, line end or control 0x1F")
+            raise UsageError("`delimiter` must be one character or more, and no quote, line end or control 0x1F")
         if self.columns is not None and not any(_is_named(name) for name in self.columns):
-            raise UsageError("--columns names no column", hint="for example --columns user,item,rating,timestamp")
+            raise UsageError("`columns` names no column", hint="for example `columns=user,item,rating,timestamp`")
 
     def named(self, role: Role) -> str | None:
         """The name that the user gave for this role, or None."""
@@ -185,11 +185,11 @@ def _missing(source: str, found: Sequence[str], roles: Sequence[Role], all_roles
     if any(_is_number(name) for name in found):  # no names then, and not to be repeated: they may be ids
         return DataError(
             f"{source} has no {wanted} column: its first line holds numbers, not names",
-            hint=f"name the columns of a file without a header: --columns {columns}",
+            hint=f"name the columns of a file without a header: `columns={columns}`",
         )
     return DataError(
         f"{source} has no {wanted} column; its columns are: {_listed(found)}",
-        hint=f"say which one it is: {_options_of(roles)} NAME; or, without a header, --columns {columns}",
+        hint=f"say which one it is: {_options_of(roles)}; or, without a header, `columns={columns}`",
     )
 
 
@@ -200,7 +200,7 @@ def _position_named(source: str, found: Sequence[str], role: Role, name: str) ->
         return position
     if any(_is_number(column) for column in found):
         raise _missing(source, found, (role,), (role,))
-    raise UsageError(f"{source} has no column {printable(name)!r} (--{role}-col); its columns are: {_listed(found)}")
+    raise UsageError(f"{source} has no column {printable(name)!r} (`{role}`); its columns are: {_listed(found)}")
 
 
 def _only_position(source: str, found: Sequence[str], name: str) -> int | None:
@@ -208,7 +208,7 @@ def _only_position(source: str, found: Sequence[str], name: str) -> int | None:
     if len(candidates) > 1:
         raise DataError(
             f"{source} has {len(candidates)} columns named {printable(name)!r}",
-            hint="rename one of them; --columns can name those of a file without a header",
+            hint="rename one of them; `columns` can name those of a file without a header",
         )
     return candidates[0] if candidates else None
 
@@ -224,7 +224,7 @@ def _position_by_usual_name(source: str, found: Sequence[str], role: Role, taken
         listed = _listed([found[i] for i in candidates])
         raise DataError(
             f"{source} has several columns that may be the {role}: {listed}",
-            hint=f"say which one it is: --{role}-col NAME",
+            hint=f"say which one it is: `{role}=NAME`",
         )
     return candidates[0] if candidates else None
 
@@ -246,7 +246,7 @@ def _is_number(name: str) -> bool:
 
 
 def _options_of(roles: Sequence[Role] | Mapping[Role, int]) -> str:
-    return " or ".join(f"--{role}-col" for role in roles)
+    return " or ".join(f"`{role}=NAME`" for role in roles)
 
 
 def _listed(names: Sequence[str]) -> str:

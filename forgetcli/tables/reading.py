@@ -210,7 +210,7 @@ class _Gathered:
             if self.times.kind != batch.times.kind:
                 raise DataError(
                     f"times are {self.times.kind} in {self._first_source}, {batch.times.kind} in {source}",
-                    hint="make them alike; --duplicates sum, mean and max do without times",
+                    hint="make them alike; `duplicates` sum, mean and max do without times",
                 )
             self.times.append(batch.times)
 
@@ -220,7 +220,7 @@ class _Gathered:
             with_it, without = (first, source) if before else (source, first)
             raise DataError(
                 f"{with_it} has a {role} column, {without} has none",
-                hint=f"say which one it is: --{role}-col NAME; or read one kind of file at a time",
+                hint=f"say which one it is: `{role}=NAME`; or read one kind of file at a time",
             )
 
 

@@ -49,7 +49,7 @@ class TypedColumns:
         """Of a file with columns of these names. Raises as `find_columns` and `find_tested` do, and UsageError when the
         options name columns by position."""
         if options.columns is not None:
-            raise UsageError(f"--columns is for text files without a header; {source} has types and names its columns")
+            raise UsageError(f"`columns` is for text files without a header; {source} has types and names its columns")
         names = [*names, *(name for name in partitions if name not in names)]
         found = find_columns(source, names, options, wanted)
         return cls(source, names, found, find_tested(source, names, where), partitions)

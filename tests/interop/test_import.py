@@ -238,9 +238,9 @@ def test_arrays_that_do_not_fit_are_refused(change: dict[str, Any], message: str
     ("stated", "message"),
     [
         (Stated(), "does not say the objective"),
-        (Stated(objective="explicit"), "--reg, --reg-scaling"),
-        (Stated(objective="implicit", reg=1.0, reg_scaling="none"), "--alpha, --confidence-base"),
-        (Stated(objective="explicit", reg=1.0, reg_scaling="none", alpha=2.0), "--alpha belongs to implicit models"),
+        (Stated(objective="explicit"), "`reg`, `reg_scaling`"),
+        (Stated(objective="implicit", reg=1.0, reg_scaling="none"), "`alpha`, `confidence_base`"),
+        (Stated(objective="explicit", reg=1.0, reg_scaling="none", alpha=2.0), "`alpha` belongs to implicit models"),
     ],
 )
 def test_what_the_objective_needs_must_be_stated(stated: Stated, message: str) -> None:
@@ -250,14 +250,14 @@ def test_what_the_objective_needs_must_be_stated(stated: Stated, message: str) -
 
 
 def test_the_file_is_not_to_be_contradicted() -> None:
-    with pytest.raises(UsageError, match=r"--alpha 40.0 contradicts the model's file, which says 2.5"):
+    with pytest.raises(UsageError, match=r"`alpha=40.0` contradicts the model's file, which says 2.5"):
         import_model(FIXTURES / "implicit_cg.npz", "implicit", data(), stated=Stated(alpha=40.0), **distinct_ids())
 
 
 def test_positions_for_ids_that_are_not_are_refused_with_a_hint() -> None:
     with pytest.raises(DataError, match=r"the data has \d+ users") as caught:
         import_model(FIXTURES / "implicit_cg.npz", "implicit", data())
-    assert "--user-ids" in str(caught.value.hint)
+    assert "`user_ids`" in str(caught.value.hint)
 
 
 def test_another_of_implicits_models_is_refused(tmp_path: Path) -> None:

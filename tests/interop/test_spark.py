@@ -50,7 +50,7 @@ def test_the_objective_can_be_stated_instead() -> None:
     source = FIXTURES / "spark_implicit"
     stated = Stated(objective="implicit", reg=0.1, alpha=2.0)
     assert import_model(source, "spark", data(), stated=stated).agreement.users < FLOAT32
-    with pytest.raises(UsageError, match="--alpha"):
+    with pytest.raises(UsageError, match="`alpha`"):
         import_model(source, "spark", data(), stated=Stated(objective="implicit", reg=0.1))
 
 

@@ -75,7 +75,7 @@ def test_a_bad_line_stops_with_its_place_and_without_its_ids(
     assert str(path) in caught.value.message
     assert said in caught.value.message
     assert SECRET not in caught.value.message
-    assert "--bad-rows drop" in str(caught.value.hint)
+    assert '`bad_rows="drop"`' in str(caught.value.hint)
 
 
 @pytest.mark.parametrize("case", BAD_ROWS)
@@ -263,10 +263,10 @@ def test_a_directory_without_parquet_says_so(tmp_path: Path) -> None:
             "user,item,a",
             {"rating": "b"},
             UsageError,
-            "has no column 'b' (--rating-col); its columns are: user, item, a",
+            "has no column 'b' (`rating`); its columns are: user, item, a",
         ),
         ("user,item", {"item": "user"}, DataError, "no user column"),
-        ("user,item", {"user": "item", "item": "item"}, UsageError, "--user-col or --item-col name the same column"),
+        ("user,item", {"user": "item", "item": "item"}, UsageError, "`user=NAME` or `item=NAME` name the same column"),
         ("use\x1b[31mr,item", {}, DataError, "its columns are: use\\x1b[31mr, item"),
         (",".join(f"c{i}" for i in range(30)), {}, DataError, "c19 and 10 more"),
         ("x" * 500, {}, DataError, "x" * 40 + "…"),
@@ -285,7 +285,7 @@ def test_the_numbers_of_a_missing_header_are_not_repeated(tmp_path: Path) -> Non
     with pytest.raises(DataError) as caught:
         read_interactions(write(tmp_path / "u.data", f"{SECRET}\t242\t3\t881250949\n"))
     assert SECRET not in caught.value.message
-    assert "--columns user,item,rating,timestamp" in str(caught.value.hint)
+    assert "`columns=user,item,rating,timestamp`" in str(caught.value.hint)
 
 
 def test_files_with_and_without_ratings_do_not_mix(tmp_path: Path) -> None:

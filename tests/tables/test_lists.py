@@ -97,7 +97,7 @@ def test_a_list_with_a_row_that_asks_for_nothing_stops(tmp_path: Path, content: 
         read_records(write(tmp_path / "list.csv", content))
     assert said in caught.value.message
     assert "4711" not in caught.value.message
-    assert "--bad-rows" not in str(caught.value.hint)
+    assert "bad_rows" not in str(caught.value.hint)
 
 
 def test_ids_keep_their_order_and_repetitions(tmp_path: Path) -> None:
