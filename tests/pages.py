@@ -130,7 +130,7 @@ def furnish(directory: Path) -> None:
         part = directory / "plays" / f"country={country}" / f"{month}.parquet"
         part.parent.mkdir(parents=True, exist_ok=True)
         day = [datetime.date(2024, month, 1)] * len(rows)
-        columns = {"user": users, "item": items, "plays": plays, "day": day}
+        columns = {"user": users, "item": items, "plays": list(map(float, plays)), "day": day}
         pq.write_table(pa.table(columns), part)
     programs = directory / "bin"
     programs.mkdir()

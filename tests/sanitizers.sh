@@ -1,0 +1,40 @@
+#!/bin/bash
+# Runs the tests of the native kernels under the sanitizers: address and undefined behaviour together, then threads.
+#
+#     tests/sanitizers.sh                      all of it; about half an hour on two cores
+#     tests/sanitizers.sh thread               one of the two: address, thread
+#     tests/sanitizers.sh address -k heavy     what follows goes to pytest
+#
+# Builds the extension in a copy of the sources, which is thrown away afterwards. Needs g++ with its sanitizers, CMake,
+# and a Python with nanobind and what the tests need. A finding stops the tests and is printed.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+check() {
+    local name=$1 flags=$2 library=$3
+    shift 3
+    local copy
+    copy=$(mktemp -d)
+    trap 'rm -rf "$copy"' RETURN
+    cp -r forgetcli tests pyproject.toml "$copy"
+    rm -f "$copy"/forgetcli/_native/_kernels*.so
+    cmake -S forgetcli/_native -B "$copy/build" -DCMAKE_BUILD_TYPE=None -DPython_EXECUTABLE="$(command -v python)" \
+        -DCMAKE_CXX_FLAGS="$flags -g -O1 -fno-omit-frame-pointer" -DCMAKE_MODULE_LINKER_FLAGS="$flags" >/dev/null
+    cmake --build "$copy/build" -j"$(nproc)" >/dev/null
+    cp "$copy"/build/_kernels*.so "$copy/forgetcli/_native/"
+    echo "$name:"
+    # Python itself is not instrumented: its interpreter's own allocations would be reported as leaks.
+    (cd "$copy" && PYTHONPATH=. LD_PRELOAD="$(g++ -print-file-name="$library")" \
+        ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 TSAN_OPTIONS=halt_on_error=1 \
+        python -m pytest -q -x -p no:cacheprovider tests/test_row_kernels.py "$@")
+}
+
+which=${1:-all}
+[ $# -gt 0 ] && shift
+case $which in address | thread | all) ;; *) sed -n '2,8p' "$0" >&2; exit 2 ;; esac
+if [ "$which" != thread ]; then
+    check "address and undefined behaviour" "-fsanitize=address,undefined -fno-sanitize-recover=undefined" libasan.so "$@"
+fi
+if [ "$which" != address ]; then
+    check threads "-fsanitize=thread" libtsan.so "$@"
+fi
