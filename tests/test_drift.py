@@ -10,8 +10,8 @@ import pytest
 from forgetcli import als
 from forgetcli.drift import drift_change
 from forgetcli.interactions import Removal
-from forgetcli.linearised import LinearisedSweep, NormalInverse, minus, stacked, unstacked
-from forgetcli.model import SideFactors
+from forgetcli.linearised import LinearisedSweep, NormalInverse, stacked, unstacked
+from forgetcli.model import SideFactors, minus
 from forgetcli.objective import Objective
 from forgetcli.response import take
 from tests.samples import CONFIGS, interactions

@@ -145,7 +145,7 @@ def test_few_vectors_are_enough_and_the_bracket_says_so(name: str) -> None:
     exact, few = problem.solve(15), problem.solve(15, vectors=krylov.MAX_VECTORS, bracket=krylov.BRACKET)
     effect = [float(flat(s.items, problem.objective) @ problem.rhs.ravel()) for s in (few, exact)]
     assert few.vectors <= exact.vectors
-    assert few.bracket < krylov.BRACKET or few.vectors == krylov.MAX_VECTORS
+    assert few.bracket < krylov.HALF_WAY * krylov.BRACKET or few.vectors == krylov.MAX_VECTORS
     assert effect[0] == pytest.approx(effect[1], rel=2 * krylov.BRACKET)
 
 
