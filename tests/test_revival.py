@@ -35,7 +35,7 @@ def solved(model: Model, rows: list[int], values: list[float], side: str) -> tup
             x = np.hstack([x, np.ones((len(rows), 1))])
         both = np.linalg.solve(x.T @ x + ridge * np.eye(x.shape[1]), x.T @ target)
         return (both[:-1], both[-1]) if config.biases else (both, 0.0)
-    confidence = 1 + config.alpha * r
+    confidence = config.confidence_base + config.alpha * r
     whole = config.unobserved_weight * other.factors.T @ other.factors
     left = whole + x.T @ (x * (confidence - config.unobserved_weight)[:, None]) + ridge * np.eye(x.shape[1])
     return np.linalg.solve(left, x.T @ confidence), 0.0
