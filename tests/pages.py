@@ -122,6 +122,8 @@ def furnish(directory: Path) -> None:
         lines = [delimiter.join([*row, "880000000"]) for row in rows]
         (directory / name).write_text("\n".join([*([header] if header else []), *lines]) + "\n")
     (directory / "active.csv").write_text("user\n1\n42\n")
+    table = pq.read_table(SAMPLES / "ratings.parquet")
+    pq.write_table(table.take(list(range(0, len(table), 50))), directory / "held-out.parquet")
     (directory / "logs").mkdir()
     with gzip.open(directory / "logs" / "monday.csv.gz", "wt") as log:
         log.write("\n".join(["user,item,rating", *map(",".join, rows)]) + "\n")

@@ -13,7 +13,7 @@ from forgetcli.cli.program import COMMANDS, HELP
 from tests.pages import furnish, shell
 
 FIRST = {
-    "compare": "forget forget model.npz --records deletions.csv -o forgotten.npz --quiet",
+    "compare": "forget forget model.npz --records deletions.csv -o forgotten.npz --json > runs.jsonl",
     "info": "forget forget model.npz --user 3 --receipt receipt.json --quiet",
     "retrain": "forget forget model.npz --records deletions.csv -o forgotten.npz --quiet",
 }

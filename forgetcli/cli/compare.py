@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from forgetcli.runs import Cost, Run
     from forgetcli.verdict import Audit
 
-SYNOPSIS = "UNLEARNED RETRAINED... [--records FILE] [--original MODEL] [options]"
+SYNOPSIS = "UNLEARNED RETRAINED... [--records FILE] [options]"
 
 DETAILS = """
 Compares a model that has forgotten with models retrained without the records,

@@ -178,29 +178,50 @@ def _rows(cut: _Cutter, call: Callable[..., Any], **options: Any) -> None:
     call(**shared)
 
 
-def _couple(cut: _Cutter) -> None:
+def _iteration(cut: _Cutter, dtype: str, d: int) -> dict[str, Any]:
+    return {
+        "vectors": cut.raw(dtype, d * d).reshape(d, d),
+        "slope": cut.raw(dtype, d),
+        "offset": cut.raw(dtype, d + (cut.byte() == 1)),
+        "tolerance": 0.01,
+        "max_iterations": cut.byte() % 5,
+    }
+
+
+def _solve(cut: _Cutter, call: Callable[..., Any], kind: str) -> None:
     indptr, indices, values = cut.csr()
     dtype, rank, biased = ("f4", "f8")[cut.byte() % 2], cut.byte() % 20, cut.byte() % 2 == 1
     other, n = cut.matrix(dtype, rank), len(indptr) - 1 + (cut.byte() == 1)
-    columns = rank + (cut.byte() == 1)
-    _native.couple_rows(
-        indptr=indptr,
-        indices=indices,
-        values=values,
-        other=other,
-        other_bias=cut.raw(dtype, len(other)) if biased else None,
-        direction_gram=None if biased else cut.raw(dtype, rank * rank).reshape(rank, rank),
-        with_bias=biased,
-        confidence=(1.0, 2.0),
-        target=(0.0, 1.0),
-        background=1.0,
-        factors=cut.raw(dtype, n * rank).reshape(n, rank),
-        bias=cut.raw(dtype, n),
-        direction=cut.raw(dtype, len(other) * columns).reshape(len(other), columns),
-        direction_bias=cut.raw(dtype, len(other)) if biased else None,
-        half=cut.byte() % 2 == 1,
-        threads=1,
-    )
+    told: dict[str, Any] = {
+        "indptr": indptr,
+        "indices": indices,
+        "values": values,
+        "other": other,
+        "gram": None if biased else cut.raw(dtype, rank * rank).reshape(rank, rank),
+        "with_bias": biased,
+        "confidence": (1.0, 2.0),
+        "background": 1.0,
+        "reg": 0.1,
+        "reg_by_count": cut.byte() % 2 == 1,
+        **_iteration(cut, dtype, rank + biased),
+        "threads": 1 + cut.byte() % 2,
+    }
+    if kind != "coupled":
+        told["rows"] = cut.small("i8") if cut.byte() % 2 else None
+        n = n if told["rows"] is None else len(told["rows"])
+    if kind == "given":
+        told["rhs"] = cut.raw(dtype, n * (rank + biased)).reshape(n, rank + biased)
+    else:
+        told["other_bias"] = cut.raw(dtype, len(other)) if biased else None
+        told["target"] = (0.0, 1.0)
+        told |= {"factors": cut.raw(dtype, n * rank).reshape(n, rank), "bias": cut.raw(dtype, n)}
+    if kind == "coupled":
+        columns = rank + (cut.byte() == 1)
+        told["direction"] = cut.raw(dtype, len(other) * columns).reshape(len(other), columns)
+        told["direction_bias"] = cut.raw(dtype, len(other)) if biased else None
+        told["direction_gram"] = None if biased else cut.raw(dtype, rank * rank).reshape(rank, rank)
+        told["half"] = cut.byte() % 2 == 1
+    call(**told)
 
 
 def _top_n(cut: _Cutter) -> None:
@@ -259,7 +280,9 @@ ENTRY_POINTS: tuple[Callable[[_Cutter], Any], ...] = (
     ),
     lambda cut: _rows(cut, _native.solve_rows),
     lambda cut: _rows(cut, _native.row_gradients, with_factors=True),
-    lambda cut: _couple(cut),
+    lambda cut: _solve(cut, _native.solve_coupled, "coupled"),
+    lambda cut: _solve(cut, _native.newton_rows, "newton"),
+    lambda cut: _solve(cut, _native.solve_normal, "given"),
     lambda cut: _top_n(cut),
     lambda cut: _native.gram(cut.matrix("f4", cut.byte() % 20), 1),
 )

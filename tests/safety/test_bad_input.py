@@ -43,7 +43,7 @@ TRAINING = {
     "empty file": Case("", 3, "data.csv is empty"),
     "blank lines only": Case("\n\n", 3, "data.csv is empty: it has blank lines only"),
     "header only": Case(HEADER, 3, "no rows to use in data.csv"),
-    "one row": Case(HEADER + "1,2,3\n", 0, "all ratings are equal, so there is nothing to predict", users=1, items=1),
+    "one row": Case(HEADER + "1,2,3\n", 0, "warning: all ratings are equal", users=1, items=1),
     "one user": Case(HEADER + "1,2,3\n1,3,4\n1,5,1\n", 0, "3 items by 1 user", users=1, items=3),
     "one item": Case(HEADER + "1,2,3\n2,2,4\n3,2,1\n", 0, "1 item by 3 users", users=3, items=1),
     "all ratings equal": Case(ALL_EQUAL, 0, "warning: all ratings are equal", users=5, items=4),
