@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from forgetcli.comparison import GROUPS, TOP_N, Comparison, Contrast, Subject
 from forgetcli.report.drawing import BAND, INK, KEPT, ORIGINAL, RETRAINED, SOFT, UNLEARNED, Panel
-from forgetcli.report.sheet import GROUP_NAMES, KIND_NAMES, MEASURE_NAMES, MODEL_NAMES, percent
+from forgetcli.report.sheet import GROUP_NAMES, KIND_NAMES, MEASURE_NAMES, MILLI, MODEL_NAMES, percent
 from forgetcli.report.text import count, figure
 
 if TYPE_CHECKING:
@@ -134,10 +134,10 @@ def agreement_picture(comparison: Comparison) -> Picture:
         overlap = comparison.rankings[name].overlap
         among = "" if overlap.retrained is None else f", between retrains {overlap.retrained.mean:.3f}"
         told.append(f"{GROUP_NAMES[name]} {overlap.unlearned.mean:.3f}{among}")
-    measures: tuple[tuple[str, str, Callable[[str], Contrast]], ...] = (
-        (f"Share of the top {TOP_N}", "alike →", lambda name: comparison.rankings[name].overlap),
-        ("Rank-biased overlap", "alike →", lambda name: comparison.rankings[name].rbo),
-        ("Divergence of scores", "bits; ← alike", lambda name: comparison.rankings[name].divergence),
+    measures: tuple[tuple[str, str, Callable[[str], Contrast], int], ...] = (
+        (f"Share of the top {TOP_N}", "alike →", lambda name: comparison.rankings[name].overlap, 1),
+        ("Rank-biased overlap", "alike →", lambda name: comparison.rankings[name].rbo, 1),
+        ("Divergence of scores", "millibits; ← alike", lambda name: comparison.rankings[name].divergence, MILLI),
     )
     return Picture(
         "agreement",
@@ -146,8 +146,10 @@ def agreement_picture(comparison: Comparison) -> Picture:
         "does. Bars are one standard deviation over pairs of models.",
         f"Share of the top {TOP_N} in common between the unlearned model and a retrain: {'; '.join(told)}.",
         tuple(
-            Panel(partial(_draw_agreement, groups=groups, contrast=contrast, title=title, label=label), 0.85)
-            for title, label, contrast in measures
+            Panel(
+                partial(_draw_agreement, groups=groups, contrast=contrast, scale=scale, title=title, label=label), 0.85
+            )
+            for title, label, contrast, scale in measures
         ),
     )
 
@@ -243,7 +245,7 @@ def _draw_scores(axes: Axes, scores: Scores, model: str, top: float) -> None:
 
 
 def _draw_agreement(
-    axes: Axes, groups: Sequence[str], contrast: Callable[[str], Contrast], title: str, label: str
+    axes: Axes, groups: Sequence[str], contrast: Callable[[str], Contrast], scale: int, title: str, label: str
 ) -> None:
     for row, group in enumerate(reversed(groups)):
         found = contrast(group)
@@ -252,9 +254,9 @@ def _draw_agreement(
             if spread is None:
                 continue
             axes.errorbar(
-                [spread.mean],
+                [spread.mean * scale],
                 [row + lift],
-                xerr=[spread.deviation or 0.0],
+                xerr=[(spread.deviation or 0.0) * scale],
                 fmt=MARKER_OF[role],
                 color=COLOUR_OF[role],
                 fillstyle="none" if role == "retrained" else "full",
@@ -265,6 +267,7 @@ def _draw_agreement(
     axes.set_yticks(range(len(groups)), [GROUP_NAMES[name] for name in reversed(groups)])
     axes.set_ylim(-0.5, len(groups) - 0.5)
     axes.margins(x=0.15)
+    axes.locator_params(axis="x", nbins=5)
     axes.grid(False, axis="y")
     if not axes.figure.legends:  # one for all panels that are drawn together
         axes.figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3)
