@@ -23,8 +23,9 @@ check() {
     cmake --build "$copy/build" -j"$(nproc)" >/dev/null
     cp "$copy"/build/_kernels*.so "$copy/forgetcli/_native/"
     echo "$name:"
-    # Python itself is not instrumented: its interpreter's own allocations would be reported as leaks.
-    (cd "$copy" && PYTHONPATH=. LD_PRELOAD="$(g++ -print-file-name="$library")" \
+    # Python itself is not instrumented: its interpreter's own allocations would be reported as leaks. And it is written
+    # in C: without the C++ library beside it the sanitizer does not find how exceptions are thrown.
+    (cd "$copy" && PYTHONPATH=. LD_PRELOAD="$(g++ -print-file-name="$library") $(g++ -print-file-name=libstdc++.so)" \
         ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 TSAN_OPTIONS=halt_on_error=1 \
         python -m pytest -q -x -p no:cacheprovider tests/test_row_kernels.py "$@")
 }
