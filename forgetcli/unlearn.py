@@ -127,7 +127,14 @@ def forget(
         steps = (HistoryEntry("response", response.objective, {}),)
     else:
         factors, steps = descend(
-            remaining.interactions, kept.item, objective, sweeps=sweeps, threads=threads, on_progress=on_progress
+            remaining.interactions,
+            kept.item,
+            objective,
+            sweeps=sweeps,
+            cg_steps=model.config.inexact_steps,
+            users=kept.user,
+            threads=threads,
+            on_progress=on_progress,
         )
     after = standing(remaining.interactions, factors, objective, value=steps[-1].objective, threads=threads)
     past = () if method == "retrain" else _blank(model.history)
@@ -262,9 +269,13 @@ def _kept_factors(factors: Factors, remaining: Remaining) -> Factors:
 
 
 def _is_unsettled(model: Model) -> bool:
-    """Whether nothing was done to the model since it was taken over with factors away from their solutions."""
+    """Whether the model's last step left factors away from their solutions: an inexact sweep, or another trainer's."""
     last = model.history[-1] if model.history else None
-    return last is not None and last.kind == "import" and not last.metrics.get("apart", 1.0) <= SETTLED
+    if last is None or last.kind == "response":
+        return False
+    if last.kind == "sweep":
+        return model.config.inexact_steps is not None
+    return not last.metrics.get("apart", 1.0) <= SETTLED
 
 
 def _cheaper(share: float, sweeps: int, settling: int) -> Method:
