@@ -38,7 +38,8 @@ from forgetcli.interactions import Heldout, Interactions
 from forgetcli.model import Factors, Model
 from forgetcli.objective import Objective
 from forgetcli.records import ForgetRequest
-from forgetcli.response import DRIFT_STEP, HEAVY_LOSS
+from forgetcli.drift_free import HEAVY_LOSS
+from forgetcli.response import DRIFT_STEP
 from forgetcli.unlearn import ForgetResult
 from forgetcli.verdict import Memory
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from forgetcli.linearised import LinearisedSweep, NormalInverse
+from forgetcli.linearised import LinearisedSweep, NormalInverse, stacked, unstacked
 from forgetcli.model import Array, SideFactors
 
 
@@ -35,22 +35,13 @@ def drift_change(
     drift:          (n_users, d) of the remaining users, with the records.
     touched, rows:  the users that lost records, in the remaining data and in the data before.
     """
-    users, items, rank = left.item_inverse.other, left.user_inverse.other, left.user_inverse.other.factors.shape[1]
-
-    def as_stacked(side: SideFactors) -> Array:
-        return np.concatenate([side.factors, side.bias[:, None]], axis=1)[:, : drift.shape[1]]
-
-    moving = SideFactors(
-        np.ascontiguousarray(drift[:, :rank]),
-        np.ascontiguousarray(drift[:, rank]) if drift.shape[1] > rank else np.zeros(len(drift), drift.dtype),
-    )
-    _, ahead = left.item_inverse.coupled(items, moving)
+    users, items = left.item_inverse.other, left.user_inverse.other
+    objective, rank = whole.objective, items.factors.shape[1]
+    _, ahead = left.item_inverse.coupled(items, unstacked(drift, rank))
     _, without = left.user_inverse.coupled(users, ahead)
-    everywhere = np.zeros_like(whole.other.factors), np.zeros_like(whole.other.bias)
-    for whole_side, side in zip(everywhere, (ahead.factors, ahead.bias), strict=True):
-        whole_side[item_rows] = side
-    _, having = whole.coupled(known_users, SideFactors(*everywhere))
-    with_records, own = as_stacked(having)[rows], drift[touched]
+    still = SideFactors(np.zeros_like(whole.other.factors), np.zeros_like(whole.other.bias))
+    _, having = whole.coupled(known_users, still.replaced(item_rows, ahead))
+    with_records, own = stacked(having, objective)[rows], drift[touched]
     square = float(np.einsum("nd,nd->", with_records, with_records, dtype=np.float64))
     scale = float(np.einsum("nd,nd->", own, with_records, dtype=np.float64)) / square if square > 0 else 0.0
-    return own.dtype.type(scale) * (as_stacked(without)[touched] - with_records)
+    return own.dtype.type(scale) * (stacked(without, objective)[touched] - with_records)

@@ -46,6 +46,16 @@ class SideFactors:
         """The given factors, with biases of zero."""
         return cls(factors, np.zeros(len(factors), factors.dtype))
 
+    def take(self, rows: NDArray[np.integer[Any]]) -> SideFactors:
+        """These rows, in ascending order; itself where they are all of them."""
+        return self if len(rows) == len(self) else SideFactors(self.factors[rows], self.bias[rows])
+
+    def replaced(self, rows: NDArray[np.integer[Any]], by: SideFactors) -> SideFactors:
+        """With these rows' parameters replaced."""
+        factors, bias = self.factors.copy(), self.bias.copy()
+        factors[rows], bias[rows] = by.factors, by.bias
+        return SideFactors(factors, bias)
+
 
 def plus(side: SideFactors, change: SideFactors) -> SideFactors:
     """Element by element."""

@@ -13,7 +13,6 @@ from forgetcli.interactions import Removal
 from forgetcli.linearised import LinearisedSweep, NormalInverse, stacked, unstacked
 from forgetcli.model import SideFactors, minus
 from forgetcli.objective import Objective
-from forgetcli.response import take
 from tests.samples import CONFIGS, interactions
 
 
@@ -29,13 +28,13 @@ def test_the_drift_without_the_records_is_that_of_the_items_before(name: str) ->
     left, kept = remaining.interactions, remaining.user_rows
     lost = np.unique(data.by_user.rows_of(removal.entries))
     touched = np.flatnonzero(np.isin(kept, lost))
-    items, before = take(factors.item, remaining.item_rows), take(earlier, remaining.item_rows)
+    items, before = factors.item.take(remaining.item_rows), earlier.take(remaining.item_rows)
 
     def solved(side: SideFactors) -> SideFactors:
         return als.half_sweep(left.by_user, side, objective).side
 
     drift = stacked(minus(factors.user, als.half_sweep(data.by_user, factors.item, objective).side), objective)[kept]
-    users = stacked(take(factors.user, kept), objective).copy()
+    users = stacked(factors.user.take(kept), objective).copy()
     users[touched] = (stacked(solved(items), objective) + drift)[touched]
     own = unstacked(users, config.factors)
 
