@@ -32,13 +32,13 @@ from numpy.typing import NDArray
 from forgetcli import als, unlearn
 from forgetcli.auditing import residual_memory
 from forgetcli.common import CommonGround, ForgottenPairs
+from forgetcli.drift_free import HEAVY_LOSS
 from forgetcli.evaluate import held_out_metrics
 from forgetcli.ids import Ids
 from forgetcli.interactions import Heldout, Interactions
 from forgetcli.model import Factors, Model
 from forgetcli.objective import Objective
 from forgetcli.records import ForgetRequest
-from forgetcli.drift_free import HEAVY_LOSS
 from forgetcli.response import DRIFT_STEP
 from forgetcli.unlearn import ForgetResult
 from forgetcli.verdict import Memory

@@ -21,8 +21,8 @@ from forgetcli.csr import Csr
 from forgetcli.drift import drift_change
 from forgetcli.interactions import Interactions, Remaining, Removal
 from forgetcli.krylov import inner
-from forgetcli.linearised import LinearisedSweep, NormalInverse, stacked, unstacked
-from forgetcli.model import Array, Factors, SideFactors, negative, plus
+from forgetcli.linearised import LinearisedSweep, NormalInverse
+from forgetcli.model import Array, Factors, SideFactors, minus, negative, plus
 from forgetcli.objective import Objective
 
 HEAVY_LOSS = 0.1
@@ -119,16 +119,16 @@ class Trained:
         """B⁻¹, the items' normal matrices' inverses at these users, of the remaining data."""
         return NormalInverse.of(self.left.by_item, self.left.by_user, users, self.objective, threads=self.threads)
 
-    def moves(self, drift: Array) -> tuple[Array, Array]:
-        """(touched, d), twice: users'(V) − users(V), how far the touched users' solutions move as the records go; and
-        the records' pull h on them, which moves them.
+    def moves(self, drift: SideFactors) -> tuple[SideFactors, Array]:
+        """users'(V) − users(V), how far the touched users' solutions move as the records go; and the records' pull h on
+        them, which moves them, (touched, d).
 
-        drift: (touched, d) U − users'(V).
+        drift: the touched users' U − users'(V).
 
         With A the normal matrices before and h the records' half gradient at users'(V), users(V) is A⁻¹ h below it.
         """
         objective = self.objective
-        own = unstacked(stacked(self.users.take(self.touched), objective) - drift, self.users.factors.shape[1])
+        own = minus(self.users.take(self.touched), drift)
         arguments = row_arguments(self.lost, self.known_items, objective, self.threads)
         if arguments["gram"] is not None:  # their users no longer pass over the vanished items
             arguments["gram"] = row_arguments(self.lost, self.vanished, objective, self.threads)["gram"]
@@ -138,13 +138,9 @@ class Trained:
             **arguments, factors=own.factors, bias=own.bias, rows=None, threads=self.threads
         )
         inverse = self.inverse.on(self.data.by_user, self.known_items)
-        return stacked(inverse.solve(pull, rows=self.rows, tolerance=MOVE_TOLERANCE), objective), pull
+        return inverse.solve(pull, rows=self.rows, tolerance=MOVE_TOLERANCE), pull
 
-    def with_touched(self, users: SideFactors, by: Array) -> SideFactors:
-        """`users`, the touched ones replaced by the stacked `by`."""
-        return users.replaced(self.touched, unstacked(by, users.factors.shape[1]))
-
-    def drift_change(self, users: SideFactors, drift: Array) -> Array:
+    def drift_change(self, users: SideFactors, drift: SideFactors) -> SideFactors:
         """See `drift`; users: users'(V) + c."""
         return drift_change(
             LinearisedSweep(self.inverse, self.inverse_of_items(users)),
@@ -156,18 +152,18 @@ class Trained:
             self.rows,
         )
 
-    def heavy_solved(self, users: SideFactors, drift: Array) -> tuple[SideFactors, SideFactors]:
+    def heavy_solved(self, users: SideFactors, drift: SideFactors) -> tuple[SideFactors, SideFactors]:
         """The items, the heavy ones solved at these users, and the users at those."""
         by_item = self.left.by_item
         solved = half_sweep(by_item, users, self.objective, rows=self.heavy, threads=self.threads).side
         items = self.items.replaced(self.heavy, solved)
         theirs = np.unique(by_item.indices[by_item.entries_of_rows(self.heavy)]).astype(np.int64)
-        return items, users.replaced(theirs, self.users_at(items, drift[theirs], rows=theirs))
+        return items, users.replaced(theirs, self.users_at(items, drift.take(theirs), rows=theirs))
 
-    def users_at(self, items: SideFactors, drift: Array, *, rows: NDArray[np.int64] | None = None) -> SideFactors:
+    def users_at(self, items: SideFactors, drift: SideFactors, *, rows: NDArray[np.int64] | None = None) -> SideFactors:
         """users'(items) + c; rows: None is all of them."""
         solved = half_sweep(self.left.by_user, items, self.objective, rows=rows, threads=self.threads).side
-        return plus(solved, unstacked(drift, solved.factors.shape[1]))
+        return plus(solved, drift)
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ from forgetcli.als import Standing, half_sweep, regularisation, standing, sweep
 from forgetcli.drift_free import MOVE_TOLERANCE, Formed, Trained
 from forgetcli.interactions import Interactions, Remaining, Removal
 from forgetcli.krylov import BRACKET, MAX_VECTORS, Filtered, filtered_solution, inner
-from forgetcli.linearised import LinearisedSweep, stacked, unstacked
-from forgetcli.model import Array, Factors, SideFactors, minus, plus
+from forgetcli.linearised import LinearisedSweep
+from forgetcli.model import Array, Factors, SideFactors, minus, negative, plus, still
 from forgetcli.objective import Objective
 
 STEP_COST = 5.5
@@ -140,17 +140,16 @@ def _linear(trained: Trained, after: Objective, sweeps: int, options: Options) -
     options.say("touched users")
     own = trained.users.take(trained.touched)
     newton = trained.inverse.newton(own, rows=trained.touched, tolerance=MOVE_TOLERANCE)
-    moves, _ = trained.moves(stacked(newton.step, objective))
-    drift = stacked(newton.step, objective) + moves
-    users = trained.with_touched(trained.users, stacked(own, objective) + moves)
+    moves, _ = trained.moves(newton.step)
+    drift = plus(newton.step, moves)
+    users = trained.users.replaced(trained.touched, plus(own, moves))
     # Only these items have lost anything, or have a user who moved: the others' pull is what it was, none.
     near = np.union1d(trained.losers, left.by_user.indices[left.by_user.entries_of_rows(trained.touched)])
     item_inverse = trained.inverse_of_items(users)
     newton = item_inverse.newton(trained.items.take(near), rows=near)
     pull = np.zeros((left.n_items, newton.gradient.shape[1]), newton.gradient.dtype)
-    step = np.zeros_like(pull)
-    pull[near], step[near] = -newton.gradient, -stacked(newton.step, objective)
-    first = unstacked(step, trained.items.factors.shape[1])
+    pull[near] = -newton.gradient
+    first = still(trained.items).replaced(near, negative(newton.step))
     if np.sqrt(max(inner(first, pull), 0.0)) > SMALL_STEP * before.item_norm:
         return None
     system = LinearisedSweep(trained.inverse, item_inverse)
@@ -159,7 +158,7 @@ def _linear(trained: Trained, after: Objective, sweeps: int, options: Options) -
         return Response(Factors(users, trained.items, after.global_mean), before, "linear", None, 0, 0, 0.0)
     items = plus(trained.items, filtered.items)
     solved = half_sweep(left.by_user, items, after, rows=trained.touched, threads=threads).side
-    users = trained.with_touched(minus(users, filtered.users()), stacked(solved, objective) + drift)
+    users = minus(users, filtered.users()).replaced(trained.touched, plus(solved, drift))
     factors = Factors(users, items, after.global_mean)
     if not _finite(factors):
         return None
@@ -168,20 +167,7 @@ def _linear(trained: Trained, after: Objective, sweeps: int, options: Options) -
 
 def _exact(trained: Trained, after: Objective, sweeps: int, options: Options) -> Response:
     """T − 1 sweeps, some exactly and the others to first order, and the T-th exactly."""
-    left, objective, touched = trained.left, trained.objective, trained.touched
-    options.say("all users")
-    newton = trained.inverse.newton(trained.users, tolerance=DRIFT_TOLERANCE)
-    before = standing(left, trained.factors, objective, users=(newton.gradient, newton.losses), threads=trained.threads)
-    drift = stacked(newton.step, objective).copy()
-    moves, pull = trained.moves(drift[touched])
-    drift[touched] += moves
-    own = stacked(trained.users.take(touched), objective) + moves
-    users = trained.with_touched(trained.users, own)
-    if sweeps > 1 and trained.share <= SHARES[0] and _along(pull, drift[touched]) > DRIFT * _along(pull, moves):
-        options.say(DRIFT_STEP)
-        change = trained.drift_change(users, drift)
-        drift[touched] += change
-        users = trained.with_touched(trained.users, own + change)
+    before, users, drift = _users_moved(trained, sweeps, options)
     items = trained.items
     if len(trained.heavy) and sweeps > 1:  # the one sweep there is would solve them anyway
         options.say("items that lose much")
@@ -207,16 +193,29 @@ def _exact(trained: Trained, after: Objective, sweeps: int, options: Options) ->
     return _closed(trained, after, items, kept_drift, before, single_sweep, done, step, size, options)
 
 
-def _along(pull: Array, change: Array) -> float:
-    """By how much a change of the users shifts the loss of the records whose pull this is: the absolute first order."""
-    return abs(float(np.einsum("nd,nd->", pull, change, dtype=np.float64)))
+def _users_moved(trained: Trained, sweeps: int, options: Options) -> tuple[Standing, SideFactors, SideFactors]:
+    """Where the model stands; the users at the trained items, users'(V) + c; and their drift c."""
+    options.say("all users")
+    newton = trained.inverse.newton(trained.users, tolerance=DRIFT_TOLERANCE)
+    known = newton.gradient, newton.losses
+    before = standing(trained.left, trained.factors, trained.objective, users=known, threads=trained.threads)
+    touched = trained.touched
+    moves, pull = trained.moves(newton.step.take(touched))
+    drift = plus(newton.step.take(touched), moves)
+    own = plus(trained.users.take(touched), moves)
+    counts = abs(inner(drift, pull)) > DRIFT * abs(inner(moves, pull))  # in the records' loss, to first order
+    if sweeps > 1 and trained.share <= SHARES[0] and counts:
+        options.say(DRIFT_STEP)
+        change = trained.drift_change(trained.users.replaced(touched, own), newton.step.replaced(touched, drift))
+        drift, own = plus(drift, change), plus(own, change)
+    return before, trained.users.replaced(touched, own), newton.step.replaced(touched, drift)
 
 
 def _closed(
     trained: Trained,
     after: Objective,
     items: SideFactors,
-    drift: Array | None,
+    drift: SideFactors | None,
     before: Standing,
     single_sweep: float,
     done: int,
@@ -231,7 +230,7 @@ def _closed(
     if np.isfinite(items.factors).all() and np.isfinite(items.bias).all():
         users = half_sweep(left.by_user, items, after, threads=threads).side
         if drift is not None:
-            users = plus(users, unstacked(drift, users.factors.shape[1]))
+            users = plus(users, drift)
         solved = half_sweep(left.by_item, users, after, threads=threads)
         objective = float(solved.losses.sum()) + regularisation(users, left.by_user.row_counts(), after)
         if objective <= single_sweep * (1 + WORSE):

@@ -37,7 +37,7 @@ ALLOWED = {
     "als": "_native config errors interactions model objective seeding",
     "krylov": "model",
     "linearised": "_native als csr model objective",
-    "drift": "linearised model",
+    "drift": "krylov linearised model",
     "drift_free": "_native als csr drift interactions krylov linearised model objective",
     "response": "als drift_free interactions krylov linearised model objective",
     "interop": "als config csr directories errors files ids interactions model npz objective tables",
