@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from forgetcli.cli import completion
-from forgetcli.cli.described import options_of
 from forgetcli.cli.commands import COMMANDS, parser_of
+from forgetcli.cli.described import options_of
 from tests.program import environment, forget_well
 
 DEADLINE = 30.0
