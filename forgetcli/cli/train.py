@@ -88,7 +88,8 @@ def _add_model_options(parser: Parser) -> None:
     group.add_argument(
         "--objective",
         choices=get_args(Objective),
-        help="(default: explicit where there are ratings that differ, else implicit)",
+        help="predict ratings, or rank what was not seen (default: explicit where there are ratings that differ, else "
+        "implicit)",
     )
     group.add_argument("--factors", type=positive_count, metavar="K", help=f"the rank (default: {explicit.factors})")
     group.add_argument(
