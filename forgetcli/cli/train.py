@@ -82,7 +82,7 @@ def add_arguments(parser: Parser) -> None:
         "--bad-rows", choices=BAD_ROWS, default="stop", help="at a row that cannot be used (default: stop)"
     )
     add_column_options(parser, of="DATA and --validation", rating=True)
-    add_output_options(parser)
+    add_output_options(parser, profile=True)
 
 
 def _add_model_options(parser: Parser) -> None:
