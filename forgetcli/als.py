@@ -140,7 +140,7 @@ def standing(
     slack = pull = 0.0
     for view, own, other in _both_sides(interactions, factors):
         rows = None if own is factors.user and (users or value is None) else _evenly_spaced(len(own))
-        some = own if rows is None else SideFactors(own.factors[rows], own.bias[rows])
+        some = own if rows is None else own.take(rows)
         if own is factors.user and users:
             gradient, losses = users
         else:
