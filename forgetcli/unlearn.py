@@ -15,7 +15,7 @@ from forgetcli.interactions import Interactions, Remaining
 from forgetcli.model import Factors, HistoryEntry, Model
 from forgetcli.objective import Objective
 from forgetcli.records import ForgetRequest, RequestCounts, Resolution
-from forgetcli.response import STEP_COST, Options, Path, exact_sweeps, respond, take
+from forgetcli.response import STEP_COST, Options, Path, exact_sweeps, respond
 
 Method = Literal["auto", "response", "sweeps", "retrain"]
 
@@ -257,7 +257,7 @@ def _remaining(data: Interactions, resolution: Resolution) -> Remaining:
 
 def _kept_factors(factors: Factors, remaining: Remaining) -> Factors:
     """The old factors of the users and items that remain."""
-    users, items = take(factors.user, remaining.user_rows), take(factors.item, remaining.item_rows)
+    users, items = factors.user.take(remaining.user_rows), factors.item.take(remaining.item_rows)
     return Factors(users, items, factors.global_mean)
 
 

@@ -79,7 +79,7 @@ def add_arguments(parser: Parser) -> None:
     )
     add_bad_rows_option(rows)
     add_column_options(parser, of="DATA and --validation", rating=True)
-    add_output_options(parser)
+    add_output_options(parser, profile=True)
 
 
 def _add_model_options(parser: Parser) -> None:
