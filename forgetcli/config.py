@@ -36,8 +36,8 @@ class TrainConfig:
     unobserved_weight: implicit only: w0, the weight of a pair that was not observed.
     solved_last:       the side that each sweep ends with; it is also the one that has starting factors. Other trainers
                        end with the users.
-    solver:            how a half-sweep solves its rows: "exact" (Cholesky), or "cg" (conjugate gradients from where each
-                       row stands: Takács, Pilászy & Tikk 2011), which large ranks make cheaper.
+    solver:            how a half-sweep solves its rows: "exact" (Cholesky), or "cg", some conjugate gradient steps from
+                       where each row stands (Takács, Pilászy & Tikk 2011), which is cheaper at large ranks.
     cg_steps:          of "cg", for each row and half-sweep.
     seed:              keys the starting factors.
     dtype:             of the factors and of the arithmetic.

@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from forgetcli.model import Array, SideFactors, minus
+from forgetcli.model import Array, SideFactors, minus, scaled
 
 MAX_VECTORS = 8
 """Krylov vectors at most: f_T for T of 8 to 40 is resolved by 2 to 6."""
@@ -80,7 +80,7 @@ def filtered_solution(
     norm = np.sqrt(max(inner(first, rhs), 0.0))
     if norm == 0 or sweeps <= 0:
         return None
-    basis, b_basis = [_scaled(first, 1 / norm)], [_divided(rhs, norm)]
+    basis, b_basis = [scaled(first, 1 / norm)], [_divided(rhs, norm)]
     followers: list[SideFactors] = []
     diagonal: list[float] = []
     off: list[float] = []
@@ -107,7 +107,7 @@ def filtered_solution(
         exhausted = off[-1] < _EXHAUSTED * np.finfo(rhs.dtype).eps * abs(diagonal[0])
         if exhausted or (several and bounds.apart < bracket):
             break
-        basis.append(_scaled(z, 1 / off[-1]))
+        basis.append(scaled(z, 1 / off[-1]))
         b_basis.append(_divided(residual, off[-1]))
     ritz, vectors = _tridiagonal(diagonal, off[: len(basis) - 1])
     weights = vectors @ (absorbed(ritz, sweeps) * vectors[0]) * norm
@@ -187,11 +187,6 @@ class _Bounds:
 def _tridiagonal(diagonal: list[float], off: list[float]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     values, vectors = np.linalg.eigh(np.diag(diagonal) + np.diag(off, 1) + np.diag(off, -1))
     return values, vectors
-
-
-def _scaled(side: SideFactors, factor: float) -> SideFactors:
-    scale = side.factors.dtype.type(factor)
-    return SideFactors(side.factors * scale, side.bias * scale)
 
 
 def _divided(stacked: Array, by: float) -> Array:

@@ -272,6 +272,12 @@ def test_warm_sweeps_take_the_models_own_solver(interactions: fc.Interactions) -
     assert swept.after.objective == pytest.approx(exact.after.objective, rel=1e-3)
 
 
+@pytest.mark.parametrize(("solver", "method"), [("exact", "response"), ("cg", "retrain")])
+def test_training_anew_costs_less_where_sweeps_do(solver: Any, method: str, interactions: fc.Interactions) -> None:
+    model = fc.train(interactions, fc.TrainConfig(factors=256, sweeps=20, solver=solver))
+    assert fc.forget(model, fc.ForgetRequest.of(users=[3])).method == method
+
+
 @pytest.mark.parametrize("wrong", [{"solver": "qr"}, {"cg_steps": 0}, {"cg_steps": 1.5}])
 def test_an_unknown_solver_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(fc.UsageError):

@@ -114,7 +114,7 @@ def add_arguments(parser: Parser) -> None:
         help=f"wait so long for another run on this model (default: {LOCK_TIMEOUT:g})",
     )
     add_column_options(parser, of="forget-lists and --data", rating=True)
-    add_output_options(parser)
+    add_output_options(parser, profile=True)
 
 
 def run(arguments: argparse.Namespace) -> None:
