@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,14 @@ def imported_names(tree: ast.Module) -> set[str]:
     return names
 
 
+def imported_modules(tree: ast.Module) -> set[str]:
+    """Every module that is imported from, also inside a function."""
+    froms = (node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom))
+    return {
+        name for node in froms for name in (node.module or "", *(f"{node.module}.{each.name}" for each in node.names))
+    }
+
+
 def own_imports(tree: ast.Module) -> set[str]:
     """The modules and packages of forgetcli that the tree imports."""
     parts = [name.split(".") for name in imported_names(tree)]
@@ -106,6 +115,14 @@ def test_the_table_points_upwards_only() -> None:
 def test_a_module_imports_only_what_the_table_allows(name: str) -> None:
     found = {other for module, tree in modules() if module == name for other in own_imports(tree)}
     assert found - {name} == set(ALLOWED[name].split())
+
+
+def test_no_modules_import_one_another_in_a_circle() -> None:
+    paths = [path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py"]
+    dotted = {".".join(("forgetcli", *path.relative_to(PACKAGE).with_suffix("").parts)): path for path in paths}
+    trees = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in dotted.items()}
+    known = {name: {each for each in imported_modules(tree) if each in trees} for name, tree in trees.items()}
+    TopologicalSorter(known).prepare()  # raises CycleError, which names the circle
 
 
 @pytest.mark.parametrize("library", SPECIALISTS)

@@ -52,6 +52,20 @@ def add_output_options(parser: Parser, *, profile: bool = False) -> None:
     group.add_argument("-h", "--help", action="store_true", help="show this help")
 
 
+def add_new_model_option(group: argparse._ArgumentGroup) -> None:
+    """Where a model that did not exist before goes."""
+    group.add_argument(
+        "-o", "--output", default="model.npz", metavar="MODEL", help="the file to write (default: model.npz)"
+    )
+
+
+def add_bad_rows_option(group: argparse._ArgumentGroup) -> None:
+    """What becomes of rows that cannot be used."""
+    group.add_argument(
+        "--bad-rows", choices=BAD_ROWS, default="stop", help="at a row that cannot be used (default: stop)"
+    )
+
+
 def add_column_options(parser: Parser, *, of: str, rating: bool = False, title: bool = False) -> None:
     """Where the columns of input tables are.
 

@@ -6,26 +6,10 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
+from forgetcli.cli.commands import COMMANDS, module_of, parser_of
 from forgetcli.cli.limits import not_enough_memory, run_within_limits, tells_of_no_memory
 from forgetcli.errors import FileSystemError, ForgetError, UsageError
-
-if TYPE_CHECKING:
-    from forgetcli.cli.parser import Parser
-
-COMMANDS = {
-    "train": "train a model on interactions",
-    "forget": "remove records from a model, without retraining",
-    "retrain": "train anew on what remains: the yardstick",
-    "compare": "compare a model that forgot with one that never knew",
-    "recommend": "list the best items for users",
-    "info": "say what a model file is",
-    "import": "take over a model that another trainer made",
-    "export": "write a model for another program to serve",
-    "completion": "print what a shell needs to complete commands and options",
-}
 
 HELP = """\
 usage: forget COMMAND ... [options]
@@ -134,20 +118,6 @@ def run(given: list[str]) -> None:
     return None
 
 
-def parser_of(name: str) -> Parser:
-    """The parser of one command, with all its arguments."""
-    from forgetcli.cli.parser import command_parser
-
-    module = _module(name)
-    parser = command_parser(name, module.SYNOPSIS, module.DETAILS, module.EXAMPLES)
-    module.add_arguments(parser)
-    return parser
-
-
-def _module(name: str) -> Any:
-    return import_module(f"forgetcli.cli.{name.replace('-', '_')}")
-
-
 def _run_command(name: str, given: list[str]) -> None:
     from forgetcli.cli import settings
 
@@ -163,7 +133,7 @@ def _run_command(name: str, given: list[str]) -> None:
         return
     arguments = parser.parse(given)
     try:
-        _module(name).run(arguments)
+        module_of(name).run(arguments)
     except UsageError as error:
         raise settings.explained(error, in_force) from None
 
