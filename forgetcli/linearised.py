@@ -176,12 +176,6 @@ def stacked(side: SideFactors, objective: Objective) -> Array:
     return np.concatenate([side.factors, side.bias[:, None]], axis=1) if objective.biases else side.factors
 
 
-def unstacked(matrix: Array, rank: int) -> SideFactors:
-    """The reverse of `stacked`; without a column for them, the biases are 0."""
-    bias = matrix[:, rank] if matrix.shape[1] > rank else np.zeros(len(matrix), matrix.dtype)
-    return SideFactors(np.ascontiguousarray(matrix[:, :rank]), np.ascontiguousarray(bias))
-
-
 def _direction_gram(other: SideFactors, direction: SideFactors, objective: Objective, threads: int) -> Array | None:
     """w0 Σ (x δᵀ + δ xᵀ) over the other side's rows: the corner of the Gram matrix of [x δ]."""
     if objective.background == 0:
