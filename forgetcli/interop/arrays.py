@@ -228,6 +228,7 @@ def _read_npy(file: IO[bytes], size: int, name: str) -> NDArray[Any]:
             f"{name} holds pickled objects, which could run anything and are never read",
             hint="save it as numbers, or as text with a fixed length: array.astype(str)",
         )
+    shape = tuple(map(int, shape))  # in which True passes for 1
     wanted = math.prod(shape) * dtype.itemsize
     if wanted > size or len(shape) > 2:
         raise DataError(f"{name} says that it is {shape} of {dtype}, but has {size:,} bytes")

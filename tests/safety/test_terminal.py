@@ -91,3 +91,25 @@ def test_csv_holds_ids_as_they_are_also_those_that_a_spreadsheet_takes_for_formu
     with (tmp_path / "recs.csv").open(newline="", encoding="utf-8") as file:
         users = {row["user"] for row in csv.DictReader(file)}
     assert users == set(HOSTILE)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("train", "{}/a.csv", "-o", "m.npz", "--progress"),
+        ("train", "{}/a.csv?endpoint_override=127.0.0.1:9&scheme=http", "-o", "m.npz", "--progress"),
+        ("recommend", "model.npz", "--users", "{}/a.csv"),
+        ("forget", "model.npz", "--records", "{}/a.csv"),
+        ("forget", "{}/model.npz", "--user", "1"),
+        ("recommend", "model.npz", "--all-users", "-o", "{}/a.txt"),
+    ],
+)
+@pytest.mark.parametrize("secret", ["sesame", "se/sa/me"])
+def test_a_secret_in_an_address_is_not_shown(arguments: tuple[str, ...], secret: str, tmp_path: Path) -> None:
+    hostile_model(tmp_path)
+    given = [argument.replace("{}", f"s3://key:{secret}@bucket") for argument in arguments]
+    run = forget(*given, cwd=tmp_path, AWS_MAX_ATTEMPTS="1", AWS_EC2_METADATA_DISABLED="true")
+    assert run.code in (2, 5)
+    shown = "".join((run.out + run.err).split())
+    assert "bucket" in shown
+    assert not any(part in shown for part in ("sesame", "se/", "sa/me"))
