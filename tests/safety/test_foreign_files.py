@@ -33,7 +33,6 @@ HEADERS = {
     "a type of types": "{'descr': [('a', '<f4'), 3], 'fortran_order': False, 'shape': (2, 2), }",
     "a shape of text": "{'descr': '<f4', 'fortran_order': False, 'shape': ('a', 2), }",
     "a negative shape": "{'descr': '<f4', 'fortran_order': False, 'shape': (-2, -2), }",
-    "a shape of truths": "{'descr': '<f4', 'fortran_order': False, 'shape': (True, True), }",
     "2^62 rows": "{'descr': '<f4', 'fortran_order': False, 'shape': (4611686018427387904, 2), }",
     "objects": "{'descr': '|O', 'fortran_order': False, 'shape': (2, 2), }",
 }

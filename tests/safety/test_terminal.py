@@ -93,22 +93,26 @@ def test_csv_holds_ids_as_they_are_also_those_that_a_spreadsheet_takes_for_formu
     assert users == set(HOSTILE)
 
 
+NOWHERE = "endpoint_override=127.0.0.1:9&scheme=http"
+
+
 @pytest.mark.parametrize(
-    "arguments",
+    ("secret", "arguments"),
     [
-        ("train", "{}/a.csv", "-o", "m.npz", "--progress"),
-        ("train", "{}/a.csv?endpoint_override=127.0.0.1:9&scheme=http", "-o", "m.npz", "--progress"),
-        ("recommend", "model.npz", "--users", "{}/a.csv"),
-        ("forget", "model.npz", "--records", "{}/a.csv"),
-        ("forget", "{}/model.npz", "--user", "1"),
-        ("recommend", "model.npz", "--all-users", "-o", "{}/a.txt"),
+        ("sesame", ("train", "{}/a.csv?" + NOWHERE, "-o", "m.npz", "--progress")),
+        ("sesame", ("forget", "{}/model.npz", "--user", "1")),
+        ("sesame", ("recommend", "model.npz", "--all-users", "-o", "{}/a.txt")),
+        ("se/sa/me", ("train", "{}/a.csv", "-o", "m.npz", "--progress")),
+        ("se/sa/me", ("forget", "model.npz", "--records", "{}/a.csv")),
+        ("se/sa/me", ("forget", "{}/model.npz", "--user", "1")),
+        ("se/sa/me", ("recommend", "model.npz", "--users", "{}/a.csv")),
+        ("se/sa/me", ("recommend", "model.npz", "--all-users", "-o", "{}/a.csv")),
     ],
 )
-@pytest.mark.parametrize("secret", ["sesame", "se/sa/me"])
-def test_a_secret_in_an_address_is_not_shown(arguments: tuple[str, ...], secret: str, tmp_path: Path) -> None:
+def test_a_secret_in_an_address_is_not_shown(secret: str, arguments: tuple[str, ...], tmp_path: Path) -> None:
     hostile_model(tmp_path)
     given = [argument.replace("{}", f"s3://key:{secret}@bucket") for argument in arguments]
-    run = forget(*given, cwd=tmp_path, AWS_MAX_ATTEMPTS="1", AWS_EC2_METADATA_DISABLED="true")
+    run = forget(*given, cwd=tmp_path)
     assert run.code in (2, 5)
     shown = "".join((run.out + run.err).split())
     assert "bucket" in shown
