@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forgetcli import _native
-from forgetcli.config import TrainConfig
+from forgetcli.config import Acceleration, TrainConfig
 from forgetcli.errors import DataError, NumericalError
 from forgetcli.interactions import Csr, Interactions, Vocabulary
 from forgetcli.model import Array, Factors, HistoryEntry, Model, SideFactors
+from forgetcli.momentum import Momentum
 from forgetcli.objective import Objective
 from forgetcli.profiling import stage
 from forgetcli.seeding import starting_factors
@@ -206,12 +207,27 @@ def sweep(
     interactions: Interactions, items: SideFactors, objective: Objective, *, threads: int = 0
 ) -> tuple[Factors, float]:
     """One sweep, users then items, from the given item side; returns the factors and the objective there."""
+    return _finished(interactions, _users(interactions, items, objective, threads).side, objective, threads)
+
+
+def _users(interactions: Interactions, items: SideFactors, objective: Objective, threads: int) -> HalfSweep:
     with stage("users"):
-        users = half_sweep(interactions.by_user, items, objective, threads=threads).side
+        return half_sweep(interactions.by_user, items, objective, threads=threads)
+
+
+def _finished(
+    interactions: Interactions, users: SideFactors, objective: Objective, threads: int
+) -> tuple[Factors, float]:
+    """The items' half of a sweep."""
     with stage("items"):
         solved = half_sweep(interactions.by_item, users, objective, threads=threads)
-    value = float(solved.losses.sum()) + regularisation(users, interactions.by_user.row_counts(), objective)
+    value = _value(solved, users, interactions.by_user.row_counts(), objective)
     return Factors(users, solved.side, objective.global_mean), value
+
+
+def _value(solved: HalfSweep, other: SideFactors, counts: NDArray[np.int64], objective: Objective) -> float:
+    """The objective where one side is solved. other, counts: the other side, and its rows' interactions."""
+    return float(solved.losses.sum()) + regularisation(other, counts, objective)
 
 
 def descend(
@@ -221,17 +237,26 @@ def descend(
     *,
     sweeps: int,
     tol: float = 0.0,
+    acceleration: Acceleration = "none",
     evaluate: Evaluate | None = None,
     threads: int = 0,
     on_progress: Progress | None = None,
 ) -> tuple[Factors, tuple[HistoryEntry, ...]]:
-    """Up to `sweeps` sweeps from the given item side, with one history entry each.
+    """Up to `sweeps` sweeps from the given item side, with one history entry each. No sweep ends with an objective
+    above that of the one before, but for rounding.
 
     Stops early when a sweep lowers the objective by less than the fraction `tol`, if that is above 0.
     """
     history: list[HistoryEntry] = []
+    momentum = Momentum() if acceleration == "momentum" else None
+    beyond: SideFactors | None = None
+    value = np.inf
     for number in range(1, sweeps + 1):
-        factors, value = sweep(interactions, items, objective, threads=threads)
+        solved = _users(interactions, items if beyond is None else beyond, objective, threads)
+        if momentum and beyond is not None and not _value(solved, beyond, interactions.item_counts, objective) <= value:
+            momentum.restart()
+            solved = _users(interactions, items, objective, threads)
+        factors, value = _finished(interactions, solved.side, objective, threads)
         items = factors.item
         with stage("validating"):
             metrics = evaluate(factors) if evaluate else {}
@@ -241,6 +266,7 @@ def descend(
         before = history[-2].objective if len(history) > 1 else None
         if tol > 0 and before is not None and before - value < tol * abs(before):
             break
+        beyond = momentum.beyond(items) if momentum else None
     return factors, tuple(history)
 
 
@@ -279,6 +305,7 @@ def train(
         objective,
         sweeps=config.sweeps,
         tol=config.tol,
+        acceleration=config.acceleration,
         evaluate=evaluate,
         threads=threads,
         on_progress=on_progress,

@@ -13,6 +13,7 @@ Objective = Literal["explicit", "implicit"]
 RegScaling = Literal["count", "none"]
 Dtype = Literal["float32", "float64"]
 Side = Literal["users", "items"]
+Acceleration = Literal["none", "momentum"]
 
 MAX_FACTORS = 4096
 """A rank above this is a slip of the finger: one row's normal matrix would take 64 MiB."""
@@ -37,6 +38,7 @@ class TrainConfig:
                        end with the users.
     seed:              keys the starting factors.
     dtype:             of the factors and of the arithmetic.
+    acceleration:      "momentum" starts each sweep beyond where the last one ended (see `momentum`); "none" does not.
     tol:               stop when a sweep lowers the objective by less than this fraction; 0 never stops early.
 
     Raises UsageError naming the option.
@@ -55,6 +57,7 @@ class TrainConfig:
     solved_last: Side = "items"
     seed: int = 0
     dtype: Dtype = "float32"
+    acceleration: Acceleration = "none"
     tol: float = 0.0
 
     @classmethod
@@ -101,6 +104,7 @@ class TrainConfig:
         _require(self.solved_last in ("users", "items"), "solved-last", "users or items", self.solved_last)
         _require(_is_int(self.seed) and 0 <= self.seed < 2**63, "seed", "a whole number from 0 to 2^63 - 1", self.seed)
         _require(self.dtype in ("float32", "float64"), "dtype", "float32 or float64", self.dtype)
+        _require(self.acceleration in ("none", "momentum"), "acceleration", "none or momentum", self.acceleration)
         _require(_is_finite(self.tol) and 0 <= self.tol < 1, "tol", "a number from 0 to below 1", self.tol)
 
     def to_dict(self) -> dict[str, Any]:
