@@ -48,7 +48,7 @@ from forgetcli.als import half_sweep, regularisation, row_arguments, starting_it
 from forgetcli.csr import Csr
 from forgetcli.evaluate import Relevant, ranking_metrics, rating_metrics
 from forgetcli.interactions import Removal
-from forgetcli.linearised import stacked, unstacked
+from forgetcli.linearised import stacked
 from forgetcli.model import Array, Factors, Model, SideFactors
 from forgetcli.momentum import Momentum
 from forgetcli.objective import Objective
@@ -116,8 +116,11 @@ class Engine:
         """The keyed starting items."""
         return stacked(starting_items(self.data.items, self.config), self.objective).copy()
 
-    def side(self, items: Array) -> SideFactors:
-        return unstacked(items, self.config.factors)
+    def side(self, rows: Array) -> SideFactors:
+        """The reverse of `stacked`, of either side."""
+        k = self.config.factors
+        bias = rows[:, k] if self.objective.biases else np.zeros(len(rows), rows.dtype)
+        return SideFactors(np.ascontiguousarray(rows[:, :k]), np.ascontiguousarray(bias))
 
     def users(self, items: Array) -> tuple[SideFactors, float]:
         """users(V), and the objective there."""

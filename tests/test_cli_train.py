@@ -154,7 +154,7 @@ def test_info_shows_what_the_model_is(trained: Path) -> None:
 def test_momentum_is_asked_for_shown_and_kept(work: Path) -> None:
     run = forget_well("train", "ratings.parquet", *SMALL, "--acceleration", "momentum", "-o", "fast.npz", cwd=work)
     assert "with momentum" in run.err
-    assert "acceleration  momentum" in forget_well("info", "fast.npz", cwd=work).out
+    assert "sweeps     with momentum" in forget_well("info", "fast.npz", cwd=work).out
     assert load(work / "fast.npz").config.acceleration == "momentum"
     check_error(forget("train", "ratings.parquet", "--acceleration", "warp", cwd=work), 2, "momentum")
 

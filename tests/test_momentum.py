@@ -11,7 +11,6 @@ from forgetcli import als, krylov, momentum, unlearn
 from forgetcli.checkpoint import load, save
 from forgetcli.config import TrainConfig
 from forgetcli.errors import UsageError
-from forgetcli.model import Model
 from forgetcli.records import ForgetRequest
 from tests import dense_reference
 from tests.samples import CONFIGS, dense, interactions
@@ -115,27 +114,3 @@ def test_negative_curvature_is_bounded_with_momentum_too() -> None:
     weights = [momentum.momentum_weight(t) for t in range(15)]
     flat, steep = krylov.absorbed(np.array([0.0, -3.0]), 15, weights)
     assert flat < steep < 3 * flat
-
-
-def test_forgetting_follows_the_sweeps_that_the_model_was_trained_with() -> None:
-    data = interactions(n_users=200, n_items=60, seed=3)
-    config = TrainConfig(factors=4, sweeps=8, reg=0.03, dtype="float64", acceleration="momentum")
-    gone = np.flatnonzero(np.random.default_rng(1).random(len(data)) < 0.02)
-    users, items = data.users.ids[data.by_user.rows_of(gone)], data.items.ids[data.by_user.indices[gone]]
-    request = ForgetRequest.of(pairs=zip(users.tolist(), items.tolist(), strict=True))
-    trained = [als.train(data, dataclasses.replace(config, seed=seed)) for seed in range(4)]
-    slow = dataclasses.replace(config, acceleration="none")
-
-    def mean(models: list[Model]) -> np.ndarray:
-        return np.mean([m.factors.predict(m.users.find(users), m.items.find(items)) for m in models], axis=0)
-
-    expected = mean([unlearn.retrain(model, request)[0] for model in trained])
-    errors = data.by_user.values[gone] - expected
-
-    def memory(models: list[Model]) -> float:
-        left = [unlearn.forget(model, request, method="response").model for model in models]
-        return float((mean(left) - expected) @ errors / ((mean(trained) - expected) @ errors))
-
-    mistaken = memory([dataclasses.replace(model, config=slow) for model in trained])
-    assert mistaken > 0.002
-    assert abs(memory(trained)) < 0.3 * mistaken

@@ -212,7 +212,7 @@ def info_text(path: str, info: ModelInfo) -> str:
         ("items", f"{info.n_items:,} ({info.item_id_kind} ids)"),
         ("data", _data(info)),
         ("seed", str(config.seed)),
-        *([("acceleration", config.acceleration)] if config.acceleration != "none" else []),
+        *([("sweeps", "with momentum")] if config.acceleration == "momentum" else []),
         ("history", _history(info.history)),
     ]
     return summary(rows)
