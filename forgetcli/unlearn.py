@@ -43,7 +43,7 @@ SETTLED = 1e-3
 class ForgetResult:
     """A model that has forgotten, and what that took.
 
-    model:         the new model; the given one itself where nothing was found to forget.
+    model:         the new model, with its data; the given one itself where nothing was found to forget.
     counts:        what was asked for and found.
     erased_users,
     erased_items:  how many users and items had nothing left and vanished from the model.
@@ -85,22 +85,27 @@ def forget(
     method "response": the second-order step of `response`, then one exact sweep: to the level of a retrain.
     method "sweeps":   so many warm ALS sweeps on what remains (Unlearn-ALS: Xu et al. 2023).
     method "retrain":  see `retrain`, with the model's own seed.
-    interactions:      the training data of a model that was saved without it.
+    interactions:      the training data of a model that was saved without it. Where nobody else holds it, its memory
+                       is free again when the records have been removed.
 
     A request of which nothing is found changes nothing. Raises DataError when the model has no data and none is
     given, and when the request leaves nothing.
     """
     data = training_data(model, interactions)
+    del interactions
     if model.config.solved_last == "users":
         return _forget_transposed(model, data, request, method, sweeps, threads, on_progress, on_step)
     resolution = request.resolve(data)
     if resolution.counts.interactions == 0:
-        return _unchanged(model, resolution)
+        return _unchanged(model, data, resolution)
     remaining = _remaining(data, resolution)
     left = remaining.interactions
     if method == "auto":
         method = _cheaper(len(resolution.removal.entries) / len(data), model)
     trained_objective, objective = Objective.of(model.config, data), Objective.of(model.config, left)
+    if not _settling_sweeps(model):  # then no more is needed of the data before
+        data, removal = data.around(resolution.removal)
+        resolution = dataclasses.replace(resolution, removal=removal)
     if method == "response":
         options = Options(threads=threads, on_step=on_step)
         step = _response(model, data, resolution, remaining, trained_objective, objective, options)
@@ -204,7 +209,7 @@ def _forget_transposed(
     counts = result.counts
     return dataclasses.replace(
         result,
-        model=model if result.method is None else result.model.transposed(),
+        model=model if result.model is turned and model.interactions is not None else result.model.transposed(),
         counts=dataclasses.replace(
             counts,
             users=counts.items,
@@ -257,6 +262,8 @@ def training_data(model: Model, interactions: Interactions | None) -> Interactio
             hint="give the data that it was trained on as `interactions`",
         )
     for name, side, own in (("users", interactions.users, model.users), ("items", interactions.items, model.items)):
+        if side is own:
+            continue
         if len(side) != len(own) or not np.array_equal(own.find(side.ids), np.arange(len(own))):
             raise DataError(
                 f"the given data does not have the model's {name}",
@@ -266,7 +273,9 @@ def training_data(model: Model, interactions: Interactions | None) -> Interactio
     return interactions
 
 
-def _unchanged(model: Model, resolution: Resolution) -> ForgetResult:
+def _unchanged(model: Model, data: Interactions, resolution: Resolution) -> ForgetResult:
+    if model.interactions is None:
+        model = dataclasses.replace(model, interactions=data)
     return ForgetResult(model, resolution.counts, 0, 0, None, None, 0, 0, None, None)
 
 
