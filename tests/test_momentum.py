@@ -72,6 +72,8 @@ def test_threads_change_no_bit(dtype: str) -> None:
 def test_another_acceleration_is_refused() -> None:
     with pytest.raises(UsageError, match="none or momentum"):
         accelerated("biased", acceleration="warp")
+    with pytest.raises(UsageError, match="inexact solver"):
+        accelerated("biased", solver="cg")
 
 
 def test_a_file_keeps_it_and_a_retrain_has_it(tmp_path) -> None:  # type: ignore[no-untyped-def]
