@@ -24,11 +24,12 @@ ALLOWED = {
     "csr": "_native",
     "interactions": "_native csr errors ids profiling",
     "records": "errors ids interactions",
-    "files": "errors profiling",
-    "directories": "errors files",
+    "system": "",
+    "files": "errors profiling system",
+    "directories": "errors files system",
     "stored_zip": "errors",
     "npz": "errors files profiling stored_zip",
-    "digests": "errors files",
+    "digests": "errors files system",
     "json_schema": "errors",
     "receipt": "digests errors files json_schema",
     "tables": "digests errors files ids interactions printable profiling records",
@@ -60,7 +61,7 @@ ALLOWED = {
     "verification": "als auditing errors interactions model records verdict",
     "api": "als config ids interactions model recommending records tables unlearn",
     "report": "als checkpoint comparison config digests errors ids interactions interop model printable profiling"
-    " receipt recommending records response runs scores tables unlearn verdict verification",
+    " receipt recommending records response runs scores system tables unlearn verdict verification",
 }
 """By module or package. `cli`, which may import everything, and the package's entrance, which lists everything, are
 left out."""

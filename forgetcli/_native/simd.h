@@ -17,7 +17,7 @@
 #define FORGETCLI_VECTOR_BYTES 16
 #endif
 
-#if defined(__GNUC__)
+#if defined(__GNUC__) || defined(__clang__)
 #define FORGETCLI_INLINE inline __attribute__((always_inline))
 #define FORGETCLI_INLINE_LAMBDA __attribute__((always_inline))
 #define FORGETCLI_PREFETCH(address) __builtin_prefetch(address, 0, 2)
@@ -32,7 +32,7 @@ namespace {
 template <typename T>
 constexpr int LANES = FORGETCLI_VECTOR_BYTES / sizeof(T);
 
-#if defined(__GNUC__)
+#if defined(__GNUC__) || defined(__clang__)
 
 template <typename T>
 struct VectorOf {
@@ -99,7 +99,7 @@ FORGETCLI_INLINE Vector<T> zero() {
 }
 
 #if defined(__has_builtin)
-#if defined(__GNUC__) && __has_builtin(__builtin_shufflevector)
+#if (defined(__GNUC__) || defined(__clang__)) && __has_builtin(__builtin_shufflevector)
 #define FORGETCLI_HAS_SHUFFLE
 #endif
 #endif

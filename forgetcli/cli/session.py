@@ -119,6 +119,6 @@ class Session:
 
 
 def _peak_memory() -> int | None:
-    from forgetcli.report.documents import peak_memory
+    from forgetcli.system import peak_memory
 
     return peak_memory()
