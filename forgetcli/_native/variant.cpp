@@ -7,13 +7,14 @@
 #include <atomic>
 #include <stdexcept>
 
-#if defined(_MSC_VER) && (defined(FORGETCLI_HAS_avx2) || defined(FORGETCLI_HAS_avx512))
+#if defined(_WIN32) && (defined(FORGETCLI_HAS_avx2) || defined(FORGETCLI_HAS_avx512))
 #define FORGETCLI_ASKS_CPUID
 #endif
 
 #if defined(FORGETCLI_ASKS_CPUID)
+#include <immintrin.h>
 #include <intrin.h>
-#if defined(__clang__)
+#if defined(__GNUC__) || defined(__clang__)
 #define FORGETCLI_TARGET_XSAVE __attribute__((target("xsave")))
 #else
 #define FORGETCLI_TARGET_XSAVE
