@@ -212,6 +212,14 @@ class Interactions:
             np.flatnonzero((item_losses > 0) & (item_losses == self.item_counts)),
         )
 
+    def around(self, removal: Removal) -> tuple[Interactions, Removal]:
+        """The interactions of the users that lose some, and the removal in them. All users and items keep their row
+        numbers, most without an interaction: what has to be known of the data before, when all of it is large."""
+        rows = self.by_user.rows_of(removal.entries)
+        theirs = Interactions(self.users, self.items, self.by_user.only_rows(np.unique(rows)))
+        moved = theirs.by_user.indptr[rows] - self.by_user.indptr[rows]
+        return theirs, Removal(removal.entries + moved)
+
     def without(self, removal: Removal, threads: int = 0) -> Remaining:
         """What is left, equal in every bit to the interactions built without the removed ones.
 

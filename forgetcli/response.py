@@ -111,7 +111,7 @@ def respond(
 ) -> Response:
     """Makes the factors forget.
 
-    data, removal, remaining: the interactions before, what goes, and what is left.
+    data, removal, remaining: the interactions before, of the users that lose some at least; what goes; what is left.
     factors:                  of the model that was trained on `data`.
     before, after:            the objective of `data` and of what is left. They differ in the mean, which the steps keep
                               and the last exact sweep changes; the side that is solved absorbs it.

@@ -168,11 +168,12 @@ def request_of(arguments: argparse.Namespace, on_digest: OnDigest | None = None)
     on_digest: is told each forget-list's digest.
     """
     from forgetcli.records import ForgetRequest
-    from forgetcli.tables import read_records
 
     named = ForgetRequest.of(users=arguments.user, items=arguments.item)
     if not arguments.records:
         return named
+    from forgetcli.tables import read_records
+
     return read_records(arguments.records, columns_of(arguments), where=arguments.where, on_digest=on_digest) | named
 
 
@@ -181,12 +182,12 @@ def data_of(arguments: argparse.Namespace, model: Model | None = None) -> Intera
 
     model: the one that they are for. Raises UsageError when it has its own.
     """
-    from forgetcli.tables import read_interactions
-
     if not arguments.data:
         return None
     if model is not None and model.interactions is not None:
         raise UsageError("--data is for a model without its interactions, and this one has them")
+    from forgetcli.tables import read_interactions
+
     read = read_interactions(
         arguments.data,
         columns_of(arguments),
