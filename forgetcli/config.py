@@ -13,9 +13,16 @@ Objective = Literal["explicit", "implicit"]
 RegScaling = Literal["count", "none"]
 Dtype = Literal["float32", "float64"]
 Side = Literal["users", "items"]
+Solver = Literal["exact", "cg"]
 
 MAX_FACTORS = 4096
 """A rank above this is a slip of the finger: one row's normal matrix would take 64 MiB."""
+
+MAX_SWEEPS = 100_000
+"""Nobody trains so long; but a foreign model's file can say so, and each sweep has its entry in the history."""
+
+_SHOWN = 60
+"""Characters of a value in a message."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +42,9 @@ class TrainConfig:
     unobserved_weight: implicit only: w0, the weight of a pair that was not observed.
     solved_last:       the side that each sweep ends with; it is also the one that has starting factors. Other trainers
                        end with the users.
+    solver:            how a half-sweep solves its rows: "exact" (Cholesky), or "cg", some conjugate gradient steps from
+                       where each row stands (Takács, Pilászy & Tikk 2011), which is cheaper at large ranks.
+    cg_steps:          of "cg", for each row and half-sweep.
     seed:              keys the starting factors.
     dtype:             of the factors and of the arithmetic.
     tol:               stop when a sweep lowers the objective by less than this fraction; 0 never stops early.
@@ -53,6 +63,8 @@ class TrainConfig:
     confidence_base: float = 1.0
     unobserved_weight: float = 1.0
     solved_last: Side = "items"
+    solver: Solver = "exact"
+    cg_steps: int = 3
     seed: int = 0
     dtype: Dtype = "float32"
     tol: float = 0.0
@@ -74,7 +86,12 @@ class TrainConfig:
             f"a whole number from 1 to {MAX_FACTORS}",
             self.factors,
         )
-        _require(_is_int(self.sweeps) and self.sweeps >= 1, "sweeps", "a whole number, at least 1", self.sweeps)
+        _require(
+            _is_int(self.sweeps) and 1 <= self.sweeps <= MAX_SWEEPS,
+            "sweeps",
+            f"a whole number from 1 to {MAX_SWEEPS}",
+            self.sweeps,
+        )
         _require(_is_finite(self.reg) and self.reg > 0, "reg", "a number above 0", self.reg)
         _require(self.reg_scaling in ("count", "none"), "reg_scaling", "count or none", self.reg_scaling)
         _require(isinstance(self.biases, bool), "biases", "true or false", self.biases)
@@ -99,9 +116,16 @@ class TrainConfig:
             self.unobserved_weight,
         )
         _require(self.solved_last in ("users", "items"), "solved-last", "users or items", self.solved_last)
+        _require(self.solver in ("exact", "cg"), "solver", "exact or cg", self.solver)
+        _require(_is_int(self.cg_steps) and self.cg_steps >= 1, "cg_steps", "a whole number, at least 1", self.cg_steps)
         _require(_is_int(self.seed) and 0 <= self.seed < 2**63, "seed", "a whole number from 0 to 2^63 - 1", self.seed)
         _require(self.dtype in ("float32", "float64"), "dtype", "float32 or float64", self.dtype)
         _require(_is_finite(self.tol) and 0 <= self.tol < 1, "tol", "a number from 0 to below 1", self.tol)
+
+    @property
+    def inexact_steps(self) -> int | None:
+        """The steps of the inexact solver; None where rows are solved exactly."""
+        return self.cg_steps if self.solver == "cg" else None
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, in the order of the fields: what the checkpoint's `config` holds."""
@@ -135,4 +159,6 @@ def _is_finite(value: object) -> bool:
 
 def _require(holds: bool, option: str, wanted: str, value: object) -> None:
     if not holds:
-        raise UsageError(f"`{option}` must be {wanted}, not {value!r}")
+        shown = repr(value)  # of a file's value perhaps, which may be of any length
+        shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}..."
+        raise UsageError(f"`{option}` must be {wanted}, not {shown}")

@@ -11,8 +11,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from forgetcli.linearised import LinearisedSweep, NormalInverse
-from forgetcli.model import Array, SideFactors
+from forgetcli.krylov import inner
+from forgetcli.linearised import LinearisedSweep, NormalInverse, stacked
+from forgetcli.model import SideFactors, minus, scaled, still
 
 
 def drift_change(
@@ -20,11 +21,11 @@ def drift_change(
     whole: NormalInverse,
     known_users: SideFactors,
     item_rows: NDArray[np.int64],
-    drift: Array,
+    drift: SideFactors,
     touched: NDArray[np.int64],
     rows: NDArray[np.int64],
-) -> Array:
-    """(touched, d): the touched users' drift without their records, less that with them.
+) -> SideFactors:
+    """The touched users' drift without their records, less that with them.
 
     Δ is taken from the sweep that would come next, B⁻¹ Cᵀ c, and scaled to fit the drift with the records. That the
     two differ by a little does no harm: nothing but what the removal changes in A⁻¹ C Δ is taken from it.
@@ -32,25 +33,15 @@ def drift_change(
     left:           at the remaining rows, with the touched users solved without their records.
     whole:          A⁻¹ of the data with the records; known_users: the users there.
     item_rows:      where the remaining items are in that data.
-    drift:          (n_users, d) of the remaining users, with the records.
+    drift:          of the remaining users, with the records.
     touched, rows:  the users that lost records, in the remaining data and in the data before.
     """
-    users, items, rank = left.item_inverse.other, left.user_inverse.other, left.user_inverse.other.factors.shape[1]
-
-    def as_stacked(side: SideFactors) -> Array:
-        return np.concatenate([side.factors, side.bias[:, None]], axis=1)[:, : drift.shape[1]]
-
-    moving = SideFactors(
-        np.ascontiguousarray(drift[:, :rank]),
-        np.ascontiguousarray(drift[:, rank]) if drift.shape[1] > rank else np.zeros(len(drift), drift.dtype),
-    )
-    _, ahead = left.item_inverse.coupled(items, moving)
+    users, items = left.item_inverse.other, left.user_inverse.other
+    _, ahead = left.item_inverse.coupled(items, drift)
     _, without = left.user_inverse.coupled(users, ahead)
-    everywhere = np.zeros_like(whole.other.factors), np.zeros_like(whole.other.bias)
-    for whole_side, side in zip(everywhere, (ahead.factors, ahead.bias), strict=True):
-        whole_side[item_rows] = side
-    _, having = whole.coupled(known_users, SideFactors(*everywhere))
-    with_records, own = as_stacked(having)[rows], drift[touched]
-    square = float(np.einsum("nd,nd->", with_records, with_records, dtype=np.float64))
-    scale = float(np.einsum("nd,nd->", own, with_records, dtype=np.float64)) / square if square > 0 else 0.0
-    return own.dtype.type(scale) * (as_stacked(without)[touched] - with_records)
+    _, having = whole.coupled(known_users, still(whole.other).replaced(item_rows, ahead))
+    with_records = having.take(rows)
+    stacked_records = stacked(with_records, whole.objective)
+    square = inner(with_records, stacked_records)
+    scale = inner(drift.take(touched), stacked_records) / square if square > 0 else 0.0
+    return scaled(minus(without.take(touched), with_records), scale)

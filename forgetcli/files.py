@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from typing import BinaryIO, TypeAlias
 
 from forgetcli.errors import FileSystemError
+from forgetcli.profiling import stage
 
 StrPath: TypeAlias = str | os.PathLike[str]
 
@@ -59,7 +60,7 @@ def file_system_errors(path: StrPath, doing: str) -> Iterator[None]:
     except OSError as error:
         number = error.errno or 0
         if number == errno.ENOENT and _REMOTE.match(os.fspath(path)):
-            without_secrets = re.sub("//[^/@]*@", "//", os.fspath(path).partition("?")[0])
+            without_secrets = re.sub("//.*@", "//", os.fspath(path).partition("?")[0], flags=re.DOTALL)
             raise FileSystemError(
                 f"cannot {doing} {without_secrets}: it has to be a local file",
                 hint="only tables can be remote; copy models here and back, as by aws s3 cp or hdfs dfs -get",
@@ -189,7 +190,8 @@ def _replacing(target: str, old: os.stat_result | None) -> Iterator[BinaryIO]:
             file.flush()
             if old is not None:
                 _keep_attributes(descriptor, target, old)
-            os.fsync(descriptor)
+            with stage("flushing to the disk"):
+                os.fsync(descriptor)
             if not is_named:
                 _give_name(descriptor, temporary)
             os.replace(temporary, target)

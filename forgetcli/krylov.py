@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from forgetcli.model import Array, SideFactors, minus
+from forgetcli.model import Array, SideFactors, minus, scaled
 
 MAX_VECTORS = 8
 """Krylov vectors at most: f_T for T of 8 to 40 is resolved by 2 to 6."""
@@ -28,6 +28,9 @@ become an items' half: there the upper bound was found to fall by a factor of 4 
 
 _EXHAUSTED = 8.0
 """A new vector's norm, in units of the dtype's rounding of the first one's, below which it holds nothing else."""
+
+_BLOCK_ROWS = 1 << 12
+"""Rows that are added up at once: what that takes besides stays in a core's cache."""
 
 
 class System(Protocol):
@@ -80,7 +83,7 @@ def filtered_solution(
     norm = np.sqrt(max(inner(first, rhs), 0.0))
     if norm == 0 or sweeps <= 0:
         return None
-    basis, b_basis = [_scaled(first, 1 / norm)], [_divided(rhs, norm)]
+    basis, b_basis = [scaled(first, 1 / norm)], [_divided(rhs, norm)]
     followers: list[SideFactors] = []
     diagonal: list[float] = []
     off: list[float] = []
@@ -91,29 +94,38 @@ def filtered_solution(
         push, follower = system.follow(basis[-1])
         followers.append(follower)
         diagonal.append(inner(basis[-1], b_basis[-1]) - inner(follower, push))
+        del push  # of the users' size: not beside what follows
         bounds.below(diagonal, off)
         several = len(basis) > 1  # the first rule is exact for T = 2, the vector is not
         loose = HALF_WAY if bounds.from_above else 1.0
         if (several and bounds.apart < loose * bracket) or len(basis) >= min(max_vectors, sweeps):
             break
-        back, solved = system.back(follower)
-        residual, z = b_basis[-1] - back, minus(basis[-1], solved)  # S q and B⁻¹ S q
-        for x, bx in [*zip(basis, b_basis, strict=True)] * 2:  # twice is enough (Parlett 1998, ch. 6)
-            part = bx.dtype.type(inner(x, residual))
-            residual -= bx * part
-            z = SideFactors(z.factors - x.factors * part, z.bias - x.bias * part)
+        residual, z = _orthogonal(*system.back(follower), basis, b_basis)
         off.append(float(np.sqrt(max(inner(z, residual), 0.0))))
         bounds.above(diagonal, off)
         exhausted = off[-1] < _EXHAUSTED * np.finfo(rhs.dtype).eps * abs(diagonal[0])
         if exhausted or (several and bounds.apart < bracket):
             break
-        basis.append(_scaled(z, 1 / off[-1]))
+        basis.append(scaled(z, 1 / off[-1]))
         b_basis.append(_divided(residual, off[-1]))
+        del residual, z
     ritz, vectors = _tridiagonal(diagonal, off[: len(basis) - 1])
     weights = vectors @ (absorbed(ritz, sweeps) * vectors[0]) * norm
     earlier = vectors @ (absorbed(ritz, sweeps - 1) * vectors[0]) * norm
     norm = float(np.linalg.norm(weights))
     return Filtered(_combined(basis, weights), norm, len(basis), bounds.apart, followers, earlier)
+
+
+def _orthogonal(
+    back: Array, solved: SideFactors, basis: list[SideFactors], b_basis: list[Array]
+) -> tuple[Array, SideFactors]:
+    """S q and B⁻¹ S q, q the last of the basis, less their parts along it; from Cᵀ A⁻¹ C q and B⁻¹ times that."""
+    residual, z = b_basis[-1] - back, minus(basis[-1], solved)
+    for x, bx in [*zip(basis, b_basis, strict=True)] * 2:  # twice is enough (Parlett 1998, ch. 6)
+        part = bx.dtype.type(inner(x, residual))
+        residual -= bx * part
+        z = SideFactors(z.factors - x.factors * part, z.bias - x.bias * part)
+    return residual, z
 
 
 def absorbed(s: NDArray[np.float64], sweeps: int) -> NDArray[np.float64]:
@@ -189,11 +201,6 @@ def _tridiagonal(diagonal: list[float], off: list[float]) -> tuple[NDArray[np.fl
     return values, vectors
 
 
-def _scaled(side: SideFactors, factor: float) -> SideFactors:
-    scale = side.factors.dtype.type(factor)
-    return SideFactors(side.factors * scale, side.bias * scale)
-
-
 def _divided(stacked: Array, by: float) -> Array:
     return stacked * stacked.dtype.type(1 / by)
 
@@ -202,6 +209,8 @@ def _combined(basis: list[SideFactors], weights: NDArray[np.float64]) -> SideFac
     factors, bias = (part * part.dtype.type(weights[0]) for part in (basis[0].factors, basis[0].bias))
     for side, weight in zip(basis[1:], weights[1:], strict=True):
         scale = factors.dtype.type(weight)
-        factors += side.factors * scale
-        bias += side.bias * scale
+        for begin in range(0, len(bias), _BLOCK_ROWS):
+            rows = slice(begin, begin + _BLOCK_ROWS)
+            factors[rows] += side.factors[rows] * scale
+            bias[rows] += side.bias[rows] * scale
     return SideFactors(factors, bias)

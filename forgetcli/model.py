@@ -46,6 +46,23 @@ class SideFactors:
         """The given factors, with biases of zero."""
         return cls(factors, np.zeros(len(factors), factors.dtype))
 
+    def take(self, rows: NDArray[np.integer[Any]]) -> SideFactors:
+        """These rows, in ascending order; itself where they are all of them."""
+        return self if len(rows) == len(self) else SideFactors(self.factors[rows], self.bias[rows])
+
+    def replaced(self, rows: NDArray[np.integer[Any]], by: SideFactors) -> SideFactors:
+        """With these rows', in ascending order, replaced; not a copy where that is all of them, or none."""
+        if len(rows) in (0, len(self)):
+            return by if len(rows) else self
+        factors, bias = self.factors.copy(), self.bias.copy()
+        factors[rows], bias[rows] = by.factors, by.bias
+        return SideFactors(factors, bias)
+
+
+def still(side: SideFactors) -> SideFactors:
+    """The change that is none."""
+    return SideFactors(np.zeros_like(side.factors), np.zeros_like(side.bias))
+
 
 def plus(side: SideFactors, change: SideFactors) -> SideFactors:
     """Element by element."""
@@ -60,6 +77,12 @@ def minus(side: SideFactors, other: SideFactors) -> SideFactors:
 def negative(side: SideFactors) -> SideFactors:
     """Element by element."""
     return SideFactors(-side.factors, -side.bias)
+
+
+def scaled(side: SideFactors, by: float) -> SideFactors:
+    """Element by element, in the side's own precision."""
+    factor = side.factors.dtype.type(by)
+    return SideFactors(side.factors * factor, side.bias * factor)
 
 
 @dataclass(frozen=True)

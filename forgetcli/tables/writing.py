@@ -19,6 +19,7 @@ from forgetcli.errors import UsageError
 from forgetcli.files import atomic_write, check_writable
 from forgetcli.ids import Vocabulary, take_ids
 from forgetcli.printable import printable
+from forgetcli.profiling import stage
 from forgetcli.tables.ids import ids_to_arrow
 from forgetcli.tables.lists import ItemNames
 from forgetcli.tables.remote import check_reachable, remote, remote_write
@@ -37,9 +38,7 @@ def table_format(path: str | Path) -> TableFormat:
         return "csv"
     if suffix in (".parquet", ".jsonl"):
         return "parquet" if suffix == ".parquet" else "jsonl"
-    raise UsageError(
-        f"cannot tell the format of {output_name(path)!r}", hint="end its name in .csv, .parquet or .jsonl"
-    )
+    raise UsageError(f"cannot tell the format of {place_name(path)!r}", hint="end its name in .csv, .parquet or .jsonl")
 
 
 def check_output(path: str | Path) -> None:
@@ -51,8 +50,8 @@ def check_output(path: str | Path) -> None:
         check_reachable(place)
 
 
-def output_name(path: str | Path) -> str:
-    """The path to show: of a remote place without the secrets that may stand in its URI."""
+def place_name(path: str | Path) -> str:
+    """A table's path to show: of a remote place without the secrets that may stand in its URI."""
     place = remote(path)
     return printable(str(path)) if place is None else place.name
 
@@ -143,9 +142,10 @@ class RecommendationWriter:
         scores: (m, n), of one dtype in every call.
         """
         step = max(1, PIECE_ROWS // max(1, items.shape[1]))
-        for begin in range(0, len(users), step):
-            part = slice(begin, begin + step)
-            self._sink.write(self._rows.table(users[part], items[part], scores[part]))
+        with stage("writing"):
+            for begin in range(0, len(users), step):
+                part = slice(begin, begin + step)
+                self._sink.write(self._rows.table(users[part], items[part], scores[part]))
 
     def close(self) -> None:
         """Writes what is buffered; without any rows, a table with columns all the same."""
