@@ -154,13 +154,15 @@ def _linear(trained: Trained, after: Objective, sweeps: int, options: Options) -
     filtered = _filtered(system, pull, first, sweeps, SMALL_BRACKET, options)
     if filtered is None:
         return Response(Factors(users, trained.items, after.global_mean), before, "linear", None, 0, 0, 0.0)
-    items = plus(trained.items, filtered.items)
+    vectors, size = filtered.vectors, filtered.norm / before.item_norm
+    items, ahead = plus(trained.items, filtered.items), filtered.users()
+    del filtered  # which holds a vector of the users' size for each of its own
     solved = half_sweep(left.by_user, items, after, rows=trained.touched, threads=threads).side
-    users = minus(users, filtered.users()).replaced(trained.touched, plus(solved, drift))
+    users = minus(users, ahead).replaced(trained.touched, plus(solved, drift))
     factors = Factors(users, items, after.global_mean)
     if not _finite(factors):
         return None
-    return Response(factors, before, "linear", None, 0, filtered.vectors, filtered.norm / before.item_norm)
+    return Response(factors, before, "linear", None, 0, vectors, size)
 
 
 def _exact(trained: Trained, after: Objective, sweeps: int, options: Options) -> Response:
