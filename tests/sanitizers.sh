@@ -19,7 +19,8 @@ check() {
     cp -r forgetcli tests pyproject.toml "$copy"
     rm -f "$copy"/forgetcli/_native/_kernels*.so
     cmake -S forgetcli/_native -B "$copy/build" -DCMAKE_BUILD_TYPE=None -DPython_EXECUTABLE="$(command -v python)" \
-        -DCMAKE_CXX_FLAGS="$flags -g -O1 -fno-omit-frame-pointer" -DCMAKE_MODULE_LINKER_FLAGS="$flags" >/dev/null
+        -DFORGETCLI_OPTIMISATION=-O1 \
+        -DCMAKE_CXX_FLAGS="$flags -g -fno-omit-frame-pointer" -DCMAKE_MODULE_LINKER_FLAGS="$flags" >/dev/null
     cmake --build "$copy/build" -j"$(nproc)" >/dev/null
     cp "$copy"/build/_kernels*.so "$copy/forgetcli/_native/"
     echo "$name:"
