@@ -79,6 +79,9 @@ def run_within_limits(program: Callable[[], int]) -> int:
     child = os.fork()
     if child == 0:
         _die_with(parent)
+        if address_space is not None:
+            # OpenBLAS wants a buffer a thread, and ends the process, or asks for ever, when it gets none.
+            os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         try:
             return program()
@@ -109,7 +112,7 @@ def _exit_code(status: int, ended_by_itself: bool, limit: str) -> int:
         signal.signal(-code, signal.SIG_DFL)
         os.kill(os.getpid(), -code)
     if code < 0 or not ended_by_itself:
-        how = "it ended" if code > 0 else f"it was ended by {signal.Signals(-code).name}"
+        how = "it ended" if code >= 0 else f"it was ended by {signal.Signals(-code).name}"
         raise FileSystemError(
             f"there is not enough memory: {limit}, and {how}",
             hint="fewer --factors, --dtype float32 or fewer --threads need less",
