@@ -13,6 +13,7 @@ from forgetcli import _native
 from forgetcli.als import row_arguments
 from forgetcli.csr import Csr
 from forgetcli.model import Array, SideFactors
+from forgetcli.moments import mean_matrix
 from forgetcli.objective import Objective
 
 CG_TOLERANCE = 0.02
@@ -193,11 +194,7 @@ def _shared_pencil(
 
     mirror: the interactions by the rows of `other`.
     """
-    slope, offset = objective.confidence
-    weights = (offset - objective.background) * mirror.row_counts().astype(np.float64)
-    if slope:
-        weights += slope * mirror.row_sums()
-    mean = _weighted_gram(other, weights / max(mirror.nnz, 1), objective, threads)
+    mean = mean_matrix(mirror, other, objective, threads)
     d = len(mean)
     dense, ridge, ones = np.zeros((d, d)), objective.reg * np.eye(d), np.ones(d)
     if objective.background:
@@ -213,30 +210,6 @@ def _shared_pencil(
         return np.eye(d), diagonal, 0 * ones + objective.reg
     values = np.maximum(values, 0)
     return (vectors, ones, values) if objective.reg_by_count else (vectors, values, ones)
-
-
-PENCIL_ROWS = 20_000
-"""A preconditioner need not be exact: of a larger side, about so many rows tell enough."""
-
-
-def _weighted_gram(
-    side: SideFactors, weights: NDArray[np.float64], objective: Objective, threads: int
-) -> NDArray[np.float64]:
-    """Σ w x xᵀ over the rows, x with a constant 1 behind it in a model with biases; in the model's precision, and of a
-    side of more than PENCIL_ROWS rows from some of them, evenly spaced. Weights below 0 count as 0."""
-    weights = np.maximum(weights, 0)
-    total = weights.sum()
-    every = max(len(side) // PENCIL_ROWS, 1)
-    x, weights = side.factors[::every], weights[::every]
-    if every > 1 and weights.sum() > 0:
-        weights = weights * (total / weights.sum())
-    roots = np.sqrt(weights).astype(x.dtype)
-    rooted = np.ascontiguousarray(x * roots[:, None])
-    gram = _native.gram(rooted, threads=threads).astype(np.float64)
-    if not objective.biases:
-        return gram
-    edge = np.einsum("n,nk->k", roots, rooted, dtype=np.float64)
-    return np.block([[gram, edge[:, None]], [edge, np.full((1, 1), weights.sum())]])
 
 
 def _pencil(a: NDArray[np.float64], b: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

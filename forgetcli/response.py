@@ -10,7 +10,7 @@ Where the removal is too large for first order, some of the sweeps are done exac
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,7 +19,7 @@ import numpy as np
 from forgetcli.als import Standing, half_sweep, regularisation, standing, sweep
 from forgetcli.drift_free import MOVE_TOLERANCE, Formed, Trained
 from forgetcli.interactions import Interactions, Remaining, Removal
-from forgetcli.krylov import BRACKET, MAX_VECTORS, Filtered, filtered_solution, inner
+from forgetcli.krylov import BRACKET, MAX_VECTORS, Filtered, absorbed, filtered_solution, inner
 from forgetcli.linearised import LinearisedSweep
 from forgetcli.model import Array, Factors, SideFactors, minus, negative, plus, still
 from forgetcli.objective import Objective
@@ -48,10 +48,11 @@ SMALL_BRACKET = 0.05
 """The bracket for those: few records tell little, and retrains differ by more than a tenth on one user's."""
 
 WORSE = 1e-3
-"""A step that ends with an objective above that of a single sweep by more than this fraction is not taken."""
+"""A step that ends with an objective above what the exact sweeps before it would have come to with one more, by more
+than this fraction, is not taken: the mean may move as much."""
 
 FALLBACK_SWEEPS = 5
-"""Warm sweeps that are done instead."""
+"""Warm sweeps that are done instead, on from there."""
 
 DRIFT_TOLERANCE = 3e-3
 """Of the users' drift, relative, which is small itself."""
@@ -107,6 +108,7 @@ def respond(
     after: Objective,
     *,
     sweeps: int,
+    momentum: Sequence[float] = (),
     options: Options | None = None,
 ) -> Response:
     """Makes the factors forget.
@@ -116,19 +118,22 @@ def respond(
     before, after:            the objective of `data` and of what is left. They differ in the mean, which the steps keep
                               and the last exact sweep changes; the side that is solved absorbs it.
     sweeps:                   T, at least 1.
+    momentum:                 the weights before each of them, of a model that was trained with it.
 
     Raises NumericalError when a row's system cannot be solved.
     """
     options = options or Options()
     trained = Trained.of(data, removal, remaining, factors, before, threads=options.threads)
     if trained.share <= SMALL_SHARE and len(trained.heavy) == 0:
-        response = _linear(trained, after, sweeps, options)
+        response = _linear(trained, after, sweeps, momentum, options)
         if response is not None:
             return response
-    return _exact(trained, after, sweeps, options)
+    return _exact(trained, after, sweeps, momentum, options)
 
 
-def _linear(trained: Trained, after: Objective, sweeps: int, options: Options) -> Response | None:
+def _linear(
+    trained: Trained, after: Objective, sweeps: int, momentum: Sequence[float], options: Options
+) -> Response | None:
     """All T sweeps to first order; of the users only the touched ones are solved. None where the request turns out
     too large for that."""
     left, objective, threads = trained.left, trained.objective, trained.threads
@@ -150,19 +155,21 @@ def _linear(trained: Trained, after: Objective, sweeps: int, options: Options) -
     if np.sqrt(max(inner(first, pull), 0.0)) > SMALL_STEP * before.item_norm:
         return None
     system = LinearisedSweep(trained.inverse, item_inverse)
-    filtered = _filtered(system, pull, first, sweeps, SMALL_BRACKET, options)
+    filtered = _filtered(system, pull, first, sweeps, momentum, SMALL_BRACKET, options)
     if filtered is None:
         return Response(Factors(users, trained.items, after.global_mean), before, "linear", None, 0, 0, 0.0)
-    items = plus(trained.items, filtered.items)
+    vectors, size = filtered.vectors, filtered.norm / before.item_norm
+    items, ahead = plus(trained.items, filtered.items), filtered.users()
+    del filtered  # which holds a vector of the users' size for each of its own
     solved = half_sweep(left.by_user, items, after, rows=trained.touched, threads=threads).side
-    users = minus(users, filtered.users()).replaced(trained.touched, plus(solved, drift))
+    users = minus(users, ahead).replaced(trained.touched, plus(solved, drift))
     factors = Factors(users, items, after.global_mean)
     if not _finite(factors):
         return None
-    return Response(factors, before, "linear", None, 0, filtered.vectors, filtered.norm / before.item_norm)
+    return Response(factors, before, "linear", None, 0, vectors, size)
 
 
-def _exact(trained: Trained, after: Objective, sweeps: int, options: Options) -> Response:
+def _exact(trained: Trained, after: Objective, sweeps: int, momentum: Sequence[float], options: Options) -> Response:
     """T − 1 sweeps, some exactly and the others to first order, and the T-th exactly."""
     before, users, drift = _users_moved(trained, sweeps, options)
     items = trained.items
@@ -170,24 +177,25 @@ def _exact(trained: Trained, after: Objective, sweeps: int, options: Options) ->
         options.say("items that lose much")
         items, users = trained.heavy_solved(users, drift)
     formed = Formed.of(trained, items, users)
-    single_sweep, done = formed.objective, 0
+    done = 0
     while True:
         size = formed.size
         if done == 0:
-            wanted = exact_sweeps(size, trained.share, sweeps)
+            wanted = exact_sweeps(size, trained.share, sweeps, momentum)
         if done >= wanted:
             system = formed.linearised(trained)
-            step = _filtered(system, formed.pull, formed.first, sweeps - 1 - done, BRACKET, options)
+            ahead = sweeps - 1 - done
+            step = _filtered(system, formed.pull, formed.first, ahead, momentum[done:], BRACKET, options)
             size = step.norm / formed.norm if step else 0.0
-            if done > 0 or exact_sweeps(size, trained.share, sweeps) == 0:
+            if done > 0 or exact_sweeps(size, trained.share, sweeps, momentum) == 0:
                 break
-            wanted = exact_sweeps(size, trained.share, sweeps)
+            wanted = exact_sweeps(size, trained.share, sweeps, momentum)
         options.say(f"exact sweep {done + 1} of {wanted}")
         items, done = formed.swept, done + 1
         formed = Formed.of(trained, items, trained.users_at(items, drift))
     items = plus(formed.items, step.items) if step else formed.items
     kept_drift = drift if trained.share <= SHARES[0] else None
-    return _closed(trained, after, items, kept_drift, before, single_sweep, done, step, size, options)
+    return _closed(trained, after, items, kept_drift, before, formed, done, step, size, options)
 
 
 def _users_moved(trained: Trained, sweeps: int, options: Options) -> tuple[Standing, SideFactors, SideFactors]:
@@ -214,13 +222,16 @@ def _closed(
     items: SideFactors,
     drift: SideFactors | None,
     before: Standing,
-    single_sweep: float,
+    formed: Formed,
     done: int,
     step: Filtered | None,
     size: float,
     options: Options,
 ) -> Response:
-    """The last sweep, exactly; and the check that the step was worth taking."""
+    """The last sweep, exactly; and the check that the step was worth taking.
+
+    items: after the step; formed: before it.
+    """
     options.say("last sweep")
     left, threads = trained.left, trained.threads
     vectors = step.vectors if step else 0
@@ -230,33 +241,40 @@ def _closed(
             users = plus(users, drift)
         solved = half_sweep(left.by_item, users, after, threads=threads)
         objective = float(solved.losses.sum()) + regularisation(users, left.by_user.row_counts(), after)
-        if objective <= single_sweep * (1 + WORSE):
+        if objective <= formed.objective * (1 + WORSE):
             factors = Factors(users, solved.side, after.global_mean)
             return Response(factors, before, "exact", objective, done + 1, vectors, size)
     options.say("warm sweeps instead")
-    items = trained.items
+    items = formed.swept
     for _ in range(FALLBACK_SWEEPS):
         factors, objective = sweep(left, items, after, threads=threads)
         items = factors.item
-    return Response(factors, before, "fallback", objective, FALLBACK_SWEEPS, vectors, size)
+    return Response(factors, before, "fallback", objective, done + 1 + FALLBACK_SWEEPS, vectors, size)
 
 
-def exact_sweeps(size: float, share: float, sweeps: int) -> int:
+def exact_sweeps(size: float, share: float, sweeps: int, momentum: Sequence[float] = ()) -> int:
     """How many of T = `sweeps` sweeps to do exactly before a step of this size, for this share of the records."""
     level = max(sum(size > limit for limit in SIZES), sum(share > limit for limit in SHARES))
-    long = sweeps >= LONG_TRAINING
+    long = absorbed(np.zeros(1), sweeps, momentum)[0] >= LONG_TRAINING
     wanted = (2 if long else 0, max(3, round(sweeps / 5)), max(4, round(4 * sweeps / 15)))[level]
     return max(0, min(wanted, sweeps - 2))
 
 
 def _filtered(
-    system: LinearisedSweep, pull: Array, first: SideFactors, sweeps: int, bracket: float, options: Options
+    system: LinearisedSweep,
+    pull: Array,
+    first: SideFactors,
+    sweeps: int,
+    momentum: Sequence[float],
+    bracket: float,
+    options: Options,
 ) -> Filtered | None:
     return filtered_solution(
         system,
         pull,
         first,
         sweeps,
+        momentum=momentum,
         max_vectors=options.max_vectors,
         bracket=bracket if options.bracket is None else options.bracket,
         on_vector=lambda number: options.say(f"direction {number}"),

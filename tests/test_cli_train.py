@@ -51,6 +51,13 @@ def test_train_json_is_one_object_and_nothing_else(work: Path) -> None:
     assert document["input"]["held_out"] + document["model"]["interactions"] == 107_660
 
 
+def test_a_model_solved_by_conjugate_gradients_says_so(work: Path) -> None:
+    forget_well("train", "ratings.parquet", *SMALL, "--solver", "cg", "--cg-steps", "2", "-o", "cg.npz", cwd=work)
+    assert "conjugate gradients, 2 steps a row" in forget_well("info", "cg.npz", cwd=work).out
+    forget_well("retrain", "cg.npz", "-o", "again.npz", cwd=work)
+    assert (work / "again.npz").read_bytes() == (work / "cg.npz").read_bytes()
+
+
 def test_progress_is_a_line_a_sweep_where_there_is_no_terminal(work: Path) -> None:
     run = forget_well("train", "ratings.parquet", *SMALL, "--progress", cwd=work)
     assert [line.split(",")[0] for line in run.err.splitlines() if "sweep " in line and line.startswith("forget:")] == [
@@ -149,6 +156,14 @@ def test_info_shows_what_the_model_is(trained: Path) -> None:
     assert longest_line(run.out) <= LONGEST_LINE
     for part in ("explicit with biases", "2,000 (integer ids)", "107,660 interactions", "3 sweeps", "0.07"):
         assert part in run.out
+
+
+def test_momentum_is_asked_for_shown_and_kept(work: Path) -> None:
+    run = forget_well("train", "ratings.parquet", *SMALL, "--acceleration", "momentum", "-o", "fast.npz", cwd=work)
+    assert "with momentum" in run.err
+    assert "sweeps     with momentum" in forget_well("info", "fast.npz", cwd=work).out
+    assert load(work / "fast.npz").config.acceleration == "momentum"
+    check_error(forget("train", "ratings.parquet", "--acceleration", "warp", cwd=work), 2, "momentum")
 
 
 def test_info_json_holds_the_configuration_and_the_history(trained: Path) -> None:

@@ -2,6 +2,7 @@
 them meaning."""
 
 from forgetcli._native._kernels import (
+    conjugate_rows,
     csr_column_counts,
     csr_entries_of_columns,
     csr_find,
@@ -20,6 +21,7 @@ from forgetcli._native._kernels import (
     solve_coupled,
     solve_normal,
     solve_rows,
+    symmetric_eigen,
     text_distinct,
     text_find,
     text_from_integers,
@@ -32,6 +34,7 @@ from forgetcli._native._kernels import (
 )
 
 __all__ = [
+    "conjugate_rows",
     "csr_column_counts",
     "csr_entries_of_columns",
     "csr_find",
@@ -50,6 +53,7 @@ __all__ = [
     "solve_coupled",
     "solve_normal",
     "solve_rows",
+    "symmetric_eigen",
     "text_distinct",
     "text_find",
     "text_from_integers",

@@ -46,10 +46,11 @@ def train_summary(model: Model, seconds: float) -> str:
     """What training came to."""
     config, history = model.config, model.history
     course = _course(history)
+    with_momentum = " with momentum" if config.acceleration == "momentum" else ""
     rows = [
         (
             "Trained",
-            f"{_objective(config)}, {count(config.factors, 'factor')}, {count(len(history), 'sweep')} "
+            f"{_objective(config)}, {count(config.factors, 'factor')}, {count(len(history), 'sweep')}{with_momentum} "
             f"in {duration(seconds)}; objective {course}",
         )
     ]
@@ -206,11 +207,14 @@ def info_text(path: str, info: ModelInfo) -> str:
     if config.objective == "implicit":
         confidence = f"{config.confidence_base:g} + {config.alpha:g} value"
         rows.append(("weights", f"{confidence}; {config.unobserved_weight:g} where not observed"))
+    if config.inexact_steps is not None:
+        rows.append(("solver", f"conjugate gradients, {count(config.inexact_steps, 'step')} a row"))
     rows += [
         ("users", f"{info.n_users:,} ({info.user_id_kind} ids)"),
         ("items", f"{info.n_items:,} ({info.item_id_kind} ids)"),
         ("data", _data(info)),
         ("seed", str(config.seed)),
+        *([("sweeps", "with momentum")] if config.acceleration == "momentum" else []),
         ("history", _history(info.history)),
     ]
     return summary(rows)
