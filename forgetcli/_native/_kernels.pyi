@@ -79,7 +79,6 @@ def newton_rows(
     values: NDArray[np.float32],
     other: _Matrix,
     other_bias: _Vector | None,
-    gram: _Matrix | None,
     with_bias: bool,
     confidence: tuple[float, float],
     target: tuple[float, float],
@@ -89,8 +88,9 @@ def newton_rows(
     factors: _Matrix,
     bias: _Vector,
     vectors: _Matrix,
-    slope: _Vector,
-    offset: _Vector,
+    mean: _Vector,
+    border: _Vector,
+    dense: _Vector,
     tolerance: float,
     max_iterations: int,
     rows: NDArray[np.int64] | None,
@@ -106,7 +106,6 @@ def solve_coupled(
     values: NDArray[np.float32],
     other: _Matrix,
     other_bias: _Vector | None,
-    gram: _Matrix | None,
     with_bias: bool,
     confidence: tuple[float, float],
     target: tuple[float, float],
@@ -119,8 +118,9 @@ def solve_coupled(
     direction_bias: _Vector | None,
     direction_gram: _Matrix | None,
     vectors: _Matrix,
-    slope: _Vector,
-    offset: _Vector,
+    mean: _Vector,
+    border: _Vector,
+    dense: _Vector,
     tolerance: float,
     max_iterations: int,
     half: bool,
@@ -128,7 +128,7 @@ def solve_coupled(
 ) -> tuple[_Matrix, _Matrix, _Vector]:
     """(n, d): how the rows' half gradients change along a direction δ of the other side's parameters, to first order;
     and the inverses of the rows' normal matrices times that: factors (n, k) and bias (n,). direction_gram is
-    background · Σ (x δᵀ + δ xᵀ) over the other side's rows. half: go through memory in 16-bit floats, if the arrays
+    background · Σ (x̃ δ̃ᵀ + δ̃ x̃ᵀ) over the other side's rows. half: go through memory in 16-bit floats, if the arrays
     are float32 and the machine has the instructions."""
 
 def solve_normal(
@@ -137,7 +137,6 @@ def solve_normal(
     indices: NDArray[np.int32],
     values: NDArray[np.float32],
     other: _Matrix,
-    gram: _Matrix | None,
     with_bias: bool,
     confidence: tuple[float, float],
     background: float,
@@ -145,8 +144,9 @@ def solve_normal(
     reg_by_count: bool,
     rhs: _Matrix,
     vectors: _Matrix,
-    slope: _Vector,
-    offset: _Vector,
+    mean: _Vector,
+    border: _Vector,
+    dense: _Vector,
     tolerance: float,
     max_iterations: int,
     rows: NDArray[np.int64] | None,

@@ -87,8 +87,9 @@ struct Arguments {
         require(offsets[n_rows()] == nnz, "indptr must end at the number of entries");
         require(std::is_sorted(offsets, offsets + n_rows() + 1), "indptr must not decrease");
         const std::int64_t n_other = static_cast<std::int64_t>(other.shape(0));
-        const auto [low, high] = std::minmax_element(indices.data(), indices.data() + nnz);
-        require(nnz == 0 || (*low >= 0 && *high < n_other), "an index is outside the other side's rows");
+        std::uint32_t highest = 0;  // a negative index would be large; a plain loop, which compilers vectorise
+        for (std::int64_t e = 0; e < nnz; ++e) highest = std::max(highest, static_cast<std::uint32_t>(indices.data()[e]));
+        require(nnz == 0 || highest < n_other, "an index is outside the other side's rows");
         require(!other_bias || static_cast<std::int64_t>(other_bias->shape(0)) == n_other,
                 "other and other_bias differ in length");
         const std::size_t rank = other.shape(1);
