@@ -120,7 +120,9 @@ class NormalInverse:
 
     def on(self, view: Csr, other: SideFactors) -> NormalInverse:
         """The same for other interactions, and factors, that M still fits."""
-        coordinates = Coordinates.of(self.mean, other, self.objective, self.threads)
+        coordinates = self.coordinates
+        if self.objective.background:  # they are those of G
+            coordinates = Coordinates.of(self.mean, other, self.objective, self.threads)
         return dataclasses.replace(self, view=view, other=other, coordinates=coordinates)
 
     def newton(
