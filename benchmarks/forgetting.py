@@ -32,23 +32,17 @@ from numpy.typing import NDArray
 from forgetcli import als, unlearn
 from forgetcli.auditing import residual_memory
 from forgetcli.common import CommonGround, ForgottenPairs
-from forgetcli.drift_free import HEAVY_LOSS
 from forgetcli.evaluate import held_out_metrics
 from forgetcli.ids import Ids
 from forgetcli.interactions import Heldout, Interactions
 from forgetcli.model import Factors, Model
 from forgetcli.objective import Objective
 from forgetcli.records import ForgetRequest
-from forgetcli.response import DRIFT_STEP
-from forgetcli.unlearn import ForgetResult
 from forgetcli.verdict import Memory
 
 WARM_SWEEPS = (1, 2, 3, 5, 8, 12, 15)
 RESPONSE_ROUNDS = 3
 """The response step is timed so often, between the retrains, and the median counts."""
-
-CG_STEPS = 3
-"""Of the conjugate gradients that invert a row's normal matrix: most rows take two or three."""
 
 AGREEMENT = 1e-6
 """How near the figure must be to the formula's own: both sum some 10⁵ products in float64."""
@@ -68,15 +62,12 @@ def measure(
     retrained: list[Model] = []
     retrain_seconds: list[float] = []
     responses: list[float] = []
-    steps: list[str] = []
     for seed in range(1, retrains + 1):
         (model, _), seconds = clocked(unlearn.retrain, original, request, seed=1000 + seed, threads=threads)
         retrained.append(model)
         retrain_seconds.append(seconds)
         if len(responses) < RESPONSE_ROUNDS:
-            result, seconds = clocked(
-                unlearn.forget, original, request, method="response", threads=threads, on_step=steps.append
-            )
+            result, seconds = clocked(unlearn.forget, original, request, method="response", threads=threads)
             responses.append(seconds)
     warm, warm_seconds = warm_sweeps(original, request, threads)
     assert original.interactions is not None
@@ -85,7 +76,6 @@ def measure(
     unlearned = [*warm.values(), twin, result.model]
     memories, mean, deviation, left_out = remembered(unlearned, retrained, original, pairs)
     held = held_out(setting, [result.model, *retrained], original, test, threads)
-    sweeps = original.config.sweeps
     retrain_time = statistics.median(retrain_seconds)
     return Cell(
         setting=setting.title,
@@ -97,14 +87,10 @@ def measure(
         deviation=deviation,
         twin=memories[-2],
         warm={
-            number: Run(memory, number / sweeps, seconds / retrain_time)
+            number: Run(memory, seconds / retrain_time)
             for number, memory, seconds in zip(warm, memories, warm_seconds, strict=False)
         },
-        response=Run(
-            memories[-1],
-            counted_sweeps(result, steps, original.interactions, request, original.config.factors) / sweeps,
-            statistics.median(responses) / retrain_time,
-        ),
+        response=Run(memories[-1], statistics.median(responses) / retrain_time),
         path=str(result.path),
         vectors=result.vectors,
         exact_sweeps=result.sweeps,
@@ -210,30 +196,6 @@ def require_agreement(ours: Sequence[float], theirs: Sequence[float]) -> None:
     gap = float(np.max(np.abs(np.subtract(ours, theirs))))
     if not gap <= AGREEMENT:
         raise SystemExit(f"the memory that was measured is not that of the formula: {ours} and {theirs}")
-
-
-def counted_sweeps(
-    result: ForgetResult, steps: Sequence[str], data: Interactions, request: ForgetRequest, rank: int
-) -> float:
-    """The response step's arithmetic, in that of a sweep.
-
-    Both sides are solved once, and once more the touched users, on the data before; where items lose much, the users
-    follow them. Each vector takes a coupling product and conjugate gradients a side, and the drift without the records
-    takes one and a half as much. Before, after and between are gradients.
-
-    steps: what the response said that it did.
-    """
-    view, entries = data.by_user, request.resolve(data).removal.entries
-    n_rows, n_entries = data.n_users + data.n_items, len(data)
-    solving = 2 * n_entries * (rank**2 + 4 * rank) + n_rows * (rank**3 / 3 + 2 * rank**2)
-    vector = 2 * n_entries * (8 + 4 * CG_STEPS) * rank + n_rows * CG_STEPS * 4 * rank**2
-    gradient = 2 * n_entries * 4 * rank
-    touched = float(view.row_counts()[np.unique(view.rows_of(entries))].sum()) / n_entries
-    lost = np.bincount(view.indices[entries], minlength=data.n_items)
-    heavy = result.path == "exact" and bool(np.any((lost > HEAVY_LOSS * data.item_counts) & (lost < data.item_counts)))
-    touched_solves = 3 if result.path == "linear" else 1
-    formed = 1 + touched_solves * touched / 2 + heavy / 2
-    return formed + result.sweeps + ((result.vectors + 1.5 * (DRIFT_STEP in steps)) * vector + 2.5 * gradient) / solving
 
 
 def metric_of(setting: Setting) -> str:

@@ -32,11 +32,10 @@ HIGHEST, LOWEST = 0.4, -0.1
 
 @dataclass(frozen=True)
 class Run:
-    """memory: see `forgetcli.verdict.Memory`. counted, measured: the cost in retrains, by sweeps and by the clock."""
+    """memory: see `forgetcli.verdict.Memory`. cost: the seconds it took, in retrains."""
 
     memory: float
-    counted: float
-    measured: float
+    cost: float
 
 
 @dataclass(frozen=True)
@@ -108,18 +107,18 @@ def summary(cells: Sequence[Cell]) -> str:
         for number in numbers
     ]
     rows.append(("response step", [(cell, cell.response) for cell in cells]))
-    head = f"| | within the band, of {len(cells)} | from the mean, median | cost, counted | cost, measured |"
+    head = f"| | within the band, of {len(cells)} | from the mean, median | cost |"
     body = [
         f"| {name} | {sum(cell.in_band(run) for cell, run in runs)} "
         f"| {median(abs(cell.deviations(run)) for cell, run in runs):.1f} sd "
-        f"| {span([run.counted for _, run in runs])} | {span([run.measured for _, run in runs])} |"
+        f"| {span([run.cost for _, run in runs])} |"
         for name, runs in rows
     ]
     note = (
         f"Costs in retrains: median (lowest to highest). Of models that never saw the records {100 * chance:.0f} % lie "
         "outside the band by chance,\nsince it is that of few retrains."
     )
-    return "\n".join([head, "|---|--:|--:|--:|--:|", *body, "", note])
+    return "\n".join([head, "|---|--:|--:|--:|", *body, "", note])
 
 
 def memory_table(cells: Sequence[Cell]) -> str:
@@ -145,15 +144,14 @@ def memory_table(cells: Sequence[Cell]) -> str:
 def cost_table(cells: Sequence[Cell]) -> str:
     """How the response step went."""
     metric = cells[0].metric
-    head = ["response", "path", "vectors", "exact sweeps", "counted", "measured", "retrain", metric, "worst retrain"]
+    head = ["response", "path", "vectors", "exact sweeps", "cost", "retrain", metric, "worst retrain"]
     rows = [
         [
             cell.request,
             cell.path,
             str(cell.vectors),
             str(cell.exact_sweeps),
-            f"{cell.response.counted:.2f}",
-            f"{cell.response.measured:.2f}",
+            f"{cell.response.cost:.2f}",
             f"{cell.retrain_seconds:.2f} s",
             f"{cell.held_out:.4f}" + ("" if cell.predicts_well() else " (worse)"),
             f"{cell.worst_retrain:.4f}",
@@ -237,7 +235,7 @@ def draw(cells: Sequence[Cell], path: Path) -> None:
         for axes, setting in zip(grid[:, 0], settings, strict=True):
             name, *options = setting.split(", ")
             axes.set_ylabel(f"{name}\n{options[0]}\n{', '.join(options[1:])}", fontsize=7.5)
-        figure.supxlabel("cost of forgetting, in retrains", fontsize=9)
+        figure.supxlabel("cost of forgetting, in retrains, by the clock", fontsize=9)
         handles, labels = grid[0][0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncols=2, frameon=False)
         figure.savefig(path, transparent=True, metadata={"Date": None} if path.suffix == ".svg" else None)
@@ -254,14 +252,13 @@ def _draw_cell(axes: Axes, cell: Cell) -> None:
     axes.axhspan(*band, color=BAND, linewidth=0, label="memory of models that never saw the records: mean ± 2 sd")
     runs = cell.warm.values()
     axes.plot(
-        [run.counted for run in runs],
+        [run.cost for run in runs],
         [_inside(run.memory) for run in runs],
         color=WARM, marker=".", markersize=4, linewidth=1, label=f"{min(cell.warm)} to {max(cell.warm)} warm sweeps",
     )  # fmt: skip
     step = cell.response
     dot: dict[str, Any] = {"color": STEP, "marker": "D", "markersize": 4.5, "linewidth": 0}
-    axes.plot([step.counted], [_inside(step.memory)], **dot, label="response step, its arithmetic counted")
-    axes.plot([step.measured], [_inside(step.memory)], **dot, fillstyle="none", label="the same step by the clock")
+    axes.plot([step.cost], [_inside(step.memory)], **dot, label="response step")
     axes.set(xlim=(0, 1.1), ylim=(LOWEST, HIGHEST), xticks=(0, 0.5, 1), yticks=(0, 0.2, 0.4))
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(length=0, labelsize=8)

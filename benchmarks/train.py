@@ -1,21 +1,25 @@
-"""Time whole commands on 25 million ratings, as processes: train, forget, info and the start-up.
+"""Time whole commands on 25 million ratings, as processes: train, forget, retrain, info and the start-up.
 
-    python benchmarks/synthetic.py -o /tmp/synth25m.parquet
-    python benchmarks/train.py /tmp/synth25m.parquet
-    python benchmarks/train.py /tmp/synth25m.parquet --runs 5 --factors 128
+    python benchmarks/synthetic.py --csv -o /tmp/synth25m.parquet
+    python benchmarks/train.py /tmp/synth25m.parquet --results train.jsonl --picture docs/figures/whole.svg
+    python benchmarks/train.py /tmp/synth25m.csv --runs 5 --factors 128
 
-Each run trains, then forgets one user and then 1 % of the users from that model, each into a file of its own. Prints
-Markdown: the wall time, the part of each stage as `--json` tells it, processor time, and the most memory that the
-process held, as the system tells it. A run that was disturbed shows in a processor time well below the wall time times
-the processors. Nothing is printed before the last run's answers have been checked: the objective falls with each sweep,
-the models load, and who was to be forgotten is gone.
+Each run trains, then forgets one user and then 1 % of the users from that model, and retrains without those, each into
+a file of its own. Prints Markdown: the wall time, the part of each stage as `--json` tells it, processor time, and the
+most memory that the process held. A run that was disturbed shows in a processor time well below the wall time times the
+processors. A run counts only when its answers have been checked: the objective falls with each sweep, the models load,
+and who was to be forgotten is gone.
 
-Needs 2 GB of memory and 1 GB in --work; under 3 minutes a run on two idle cores.
+--results keeps each run as a line of JSON, so that an interrupted measurement goes on: of --runs only those that the
+file does not have are done. --picture draws the commands' median times by stage, as SVG, and needs matplotlib.
+
+Needs 2 GB of memory and 1 GB in --work; a minute and a half a run on two idle cores.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import statistics
@@ -34,6 +38,11 @@ MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024
 FORGOTTEN_SHARE = 0.01
 FORGOTTEN_SEED = 20261122
 START_UP_RUNS = 11
+
+TRAIN, ONE, MANY, RETRAIN = "train", "forget one user", "forget 1 % of the users", "retrain without those"
+STAGES = ("start and end", "reading", "encoding", "sweeping", "writing")
+SHADES = (0.25, 0.45, 0.55, 1.0, 0.75)
+"""By STAGES, of a bar's parts: the opacity."""
 
 
 @dataclass(frozen=True)
@@ -57,10 +66,7 @@ class Finished:
 
 
 def run(*arguments: str) -> Finished:
-    """Runs one forget command to its end. Raises SystemExit when it fails.
-
-    The system's record of a process's memory begins with its parent's: nothing large may be held here while it runs.
-    """
+    """Runs one forget command to its end. Raises SystemExit when it fails."""
     with tempfile.TemporaryFile() as output:
         begin = time.perf_counter()
         process = subprocess.Popen((*FORGET, *arguments), stdout=output)
@@ -72,20 +78,25 @@ def run(*arguments: str) -> Finished:
         output.seek(0)
         text = output.read()
     document = json.loads(text) if "--json" in arguments else {}
-    return Finished(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * MAXRSS_UNIT, document)
+    # The system's record of a process's memory begins with its parent's; what the process itself says does not.
+    peak = document.get("peak_memory_bytes") or usage.ru_maxrss * MAXRSS_UNIT
+    return Finished(wall, usage.ru_utime + usage.ru_stime, peak, document)
 
 
 def write_requests(data: Path, one: Path, many: Path) -> None:
     """Two forget-lists, of a user with the median number of ratings and of FORGOTTEN_SHARE of the users.
 
     In a process of its own: the whole column of users is read for it.
+
+    data: Parquet, or CSV with a column `user`.
     """
     script = """if True:
         import sys
         import numpy as np
-        import pyarrow.parquet as pq
+        import pyarrow.dataset as ds
         data, one, many, share, seed = sys.argv[1:]
-        users, counts = np.unique(pq.read_table(data, columns=["user"])["user"].to_numpy(), return_counts=True)
+        table = ds.dataset(data, format="csv" if data.endswith(".csv") else "parquet").to_table(columns=["user"])
+        users, counts = np.unique(table["user"].to_numpy(), return_counts=True)
         median = users[np.argsort(counts, kind="stable")[len(users) // 2]]
         chosen = np.random.default_rng(int(seed)).choice(users, max(1, int(float(share) * len(users))), replace=False)
         for path, leaving in ((one, [median]), (many, chosen)):
@@ -97,7 +108,7 @@ def write_requests(data: Path, one: Path, many: Path) -> None:
 
 
 def check(training: Finished, original: Path, unlearned: Sequence[tuple[Path, Path]]) -> None:
-    """Raises SystemExit unless the answers are right; holds the models, and so comes after all measuring."""
+    """Raises SystemExit unless the answers are right."""
     import forgetcli as fc
 
     objectives = [sweep["objective"] for sweep in training.document["sweeps"]]
@@ -121,11 +132,9 @@ def spread(values: Sequence[float], digits: int = 1) -> str:
 
 def print_table(commands: dict[str, list[Finished]]) -> None:
     """One column a command, medians over its runs with the lowest and the highest."""
-    documents = [runs[0].document["seconds"] for runs in commands.values()]
-    stages = ("start and end", *dict.fromkeys(stage for seconds in documents for stage in seconds if stage != "total"))
     print("| | " + " | ".join(commands) + " |\n" + "|---" * (len(commands) + 1) + "|")
     print("| **wall time, s** | " + " | ".join(spread([r.wall for r in runs]) for runs in commands.values()) + " |")
-    for stage in stages:
+    for stage in STAGES:
         cells = (spread([r.part(stage) for r in runs], 2) for runs in commands.values())
         print(f"| {stage}, s | " + " | ".join(cells) + " |")
     print("| processor time, s | " + " | ".join(spread([r.cpu for r in runs]) for runs in commands.values()) + " |")
@@ -133,18 +142,49 @@ def print_table(commands: dict[str, list[Finished]]) -> None:
     print("| peak memory, MiB | " + " | ".join(cells) + " |")
 
 
+def picture(commands: dict[str, list[Finished]], shape: dict[str, Any]) -> bytes:
+    """A bar a command, its stages side by side: median seconds, the least work on top."""
+    from forgetcli.report.drawing import INK, RETRAINED, UNLEARNED, Panel, lone_svg
+
+    shown = [name for name in (ONE, MANY, RETRAIN) if name in commands]
+
+    def draw(axes: Any) -> None:
+        for place, name in enumerate(shown):
+            colour, left = RETRAINED if name == RETRAIN else UNLEARNED, 0.0
+            for stage, shade in zip(STAGES, SHADES, strict=True):
+                width = statistics.median(run.part(stage) for run in commands[name])
+                axes.barh(place, width, left=left, height=0.6, color=colour, alpha=shade, linewidth=0)
+                left += width
+            axes.text(left, place, f"  {left:.1f} s", va="center", ha="left", color=INK)
+        axes.set_yticks(range(len(shown)), [name.replace(" of the users", "").replace(" those", "") for name in shown])
+        axes.invert_yaxis()
+        axes.margins(x=0.12)
+        axes.grid(visible=False, axis="y")
+        axes.set_xlabel("seconds, the whole command; dark: sweeping")
+        axes.set_title(f"{shape['interactions'] / 1e6:.0f} million ratings, k = {shape['config']['factors']}")
+
+    told = ", ".join(f"{name} {statistics.median(run.wall for run in commands[name]):.1f} s" for name in shown)
+    return lone_svg([Panel(draw, height=0.8)], "whole", f"Whole commands: {told}")
+
+
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("data", type=Path, metavar="DATA", help="Parquet, as benchmarks/synthetic.py makes it")
+    parser.add_argument("data", type=Path, metavar="DATA", help="Parquet or CSV, as benchmarks/synthetic.py makes it")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--factors", type=int, default=64)
     parser.add_argument("--sweeps", type=int, default=15)
     parser.add_argument("--work", type=Path, help="where the models go for the time being (default: the system's)")
+    parser.add_argument("--results", type=Path, metavar="FILE", help="JSON lines of earlier runs, and of these")
+    parser.add_argument("--picture", type=Path, metavar="FILE", help="SVG; needs matplotlib")
     return parser.parse_args()
 
 
 def main() -> None:
     options = arguments()
+    if options.picture:
+        from forgetcli.report.drawing import check_available
+
+        check_available()
     if not options.data.exists():
         raise SystemExit(f"{options.data} is missing: python benchmarks/synthetic.py -o {options.data}")
     with tempfile.TemporaryDirectory(dir=options.work) as work:
@@ -152,41 +192,70 @@ def main() -> None:
 
 
 def measure(options: argparse.Namespace, work: Path) -> None:
-    model, left, fewer = (work / name for name in ("model.npz", "left.npz", "fewer.npz"))
+    runs = earlier_runs(options)
+    while len(runs) < options.runs:
+        runs.append(one_run(options, work))
+        if options.results:
+            with options.results.open("a") as file:
+                print(json.dumps(runs[-1]), file=file)
+    commands = {name: [Finished(**run["commands"][name]) for run in runs] for name in runs[0]["commands"]}
+    shape = commands[TRAIN][-1].document["model"]
+    loads = ", ".join(f"{run['load']:.1f}" for run in runs)
+    print(
+        f"{shape['interactions']:,} ratings, {shape['users']:,} users × {shape['items']:,} items, "
+        f"k = {options.factors}, {options.sweeps} sweeps; model {runs[-1]['model_bytes'] / 2**20:.0f} MiB; "
+        f"{len(runs)} runs, median (lowest to highest); load before each: {loads}\n"
+    )
+    print_table(commands)
+    beyond = [r.wall / r.part("sweeping") - 1 for r in commands[TRAIN]]
+    around = [r.wall - r.part("sweeping") for r in commands[ONE]]
+    print(f"\n`forget train` beyond its sweeps: {spread([100 * share for share in beyond])} %")
+    print(f"\n`forget forget` of one user beyond the step itself: {spread(around, 2)} s\n")
+    print("| start-up | wall time, s |\n|---|---|")
+    for name in runs[0]["start_up"]:
+        print(f"| `{name}` | {spread([statistics.median(run['start_up'][name]) for run in runs], 3)} |")
+    if options.picture:
+        options.picture.write_bytes(picture(commands, shape))
+
+
+def earlier_runs(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Those in --results that were asked for in the same way."""
+    if not options.results or not options.results.exists():
+        return []
+    runs = [json.loads(line) for line in options.results.read_text().splitlines()]
+    return [run for run in runs if run["asked"] == asked(options)]
+
+
+def asked(options: argparse.Namespace) -> list[Any]:
+    return [options.data.name, options.factors, options.sweeps]
+
+
+def one_run(options: argparse.Namespace, work: Path) -> dict[str, Any]:
+    """All commands once, and the start-ups; the answers checked."""
+    model, left, fewer, anew = (work / name for name in ("model.npz", "left.npz", "fewer.npz", "anew.npz"))
     one, many = work / "one.csv", work / "many.csv"
     write_requests(options.data, one, many)
     plan = {
-        "train": ("train", options.data, "-o", model, "--factors", options.factors, "--sweeps", options.sweeps),
-        "forget one user": ("forget", model, "--records", one, "-o", left),
-        "forget 1 % of the users": ("forget", model, "--records", many, "-o", fewer),
+        TRAIN: ("train", options.data, "-o", model, "--factors", options.factors, "--sweeps", options.sweeps),
+        ONE: ("forget", model, "--records", one, "-o", left),
+        MANY: ("forget", model, "--records", many, "-o", fewer),
+        RETRAIN: ("retrain", model, "--records", many, "-o", anew),
     }
-    commands: dict[str, list[Finished]] = {name: [] for name in plan}
-    loads = []
-    for _ in range(options.runs):
-        loads.append(os.getloadavg()[0])
-        for name, command in plan.items():
-            commands[name].append(run(*map(str, command), "--json", "--quiet"))
-    start_ups = {
-        f"`forget {' '.join(command)}`": [run(*command) for _ in range(START_UP_RUNS)]
-        for command in (("--help",), ("--version",), ("train", "--help"))
+    load = os.getloadavg()[0]
+    finished = {name: run(*map(str, command), "--json", "--quiet") for name, command in plan.items()}
+    start_up = {
+        " ".join(("forget", *command)).replace(str(model), "MODEL"): [run(*command).wall for _ in range(START_UP_RUNS)]
+        for command in (("--help",), ("--version",), ("train", "--help"), ("info", str(model)))
     }
-    start_ups["`forget info MODEL`"] = [run("info", str(model)) for _ in range(START_UP_RUNS)]
-    training = commands["train"][-1]
-    bytes_written = model.stat().st_size
-    check(training, model, ((one, left), (many, fewer)))
-
-    shape = training.document["model"]
-    print(
-        f"{shape['interactions']:,} ratings, {shape['users']:,} users × {shape['items']:,} items, "
-        f"k = {options.factors}, {options.sweeps} sweeps; model {bytes_written / 2**20:.0f} MiB; "
-        f"{options.runs} runs, median (lowest to highest); load before each: {', '.join(f'{x:.1f}' for x in loads)}\n"
-    )
-    print_table(commands)
-    beyond = [r.wall / r.part("sweeping") - 1 for r in commands["train"]]
-    print(f"\n`forget train` beyond its sweeps: {spread([100 * share for share in beyond])} %\n")
-    print("| start-up | wall time, s |\n|---|---|")
-    for name, runs in start_ups.items():
-        print(f"| {name} | {spread([r.wall for r in runs], 3)} |")
+    model_bytes = model.stat().st_size
+    check(finished[TRAIN], model, ((one, left), (many, fewer), (many, anew)))
+    return {
+        "asked": asked(options),
+        "load": load,
+        "commands": {name: dataclasses.asdict(each) for name, each in finished.items()},
+        "start_up": start_up,
+        "model_bytes": model_bytes,
+    }
 
 
 if __name__ == "__main__":

@@ -12,8 +12,9 @@ from types import ModuleType
 from typing import Any
 
 import forgetcli
+from forgetcli.cli.commands import COMMANDS, parser_of
 from forgetcli.cli.described import Option, options_of
-from forgetcli.cli.program import COMMANDS, HELP, parser_of
+from forgetcli.cli.program import HELP
 from forgetcli.report import schemas
 
 LONGEST_SIGNATURE = 88

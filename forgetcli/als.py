@@ -16,6 +16,7 @@ from forgetcli.errors import DataError, NumericalError
 from forgetcli.interactions import Csr, Interactions, Vocabulary
 from forgetcli.model import Array, Factors, HistoryEntry, Model, SideFactors
 from forgetcli.objective import Objective
+from forgetcli.profiling import stage
 from forgetcli.seeding import starting_factors
 
 
@@ -205,8 +206,10 @@ def sweep(
     interactions: Interactions, items: SideFactors, objective: Objective, *, threads: int = 0
 ) -> tuple[Factors, float]:
     """One sweep, users then items, from the given item side; returns the factors and the objective there."""
-    users = half_sweep(interactions.by_user, items, objective, threads=threads).side
-    solved = half_sweep(interactions.by_item, users, objective, threads=threads)
+    with stage("users"):
+        users = half_sweep(interactions.by_user, items, objective, threads=threads).side
+    with stage("items"):
+        solved = half_sweep(interactions.by_item, users, objective, threads=threads)
     value = float(solved.losses.sum()) + regularisation(users, interactions.by_user.row_counts(), objective)
     return Factors(users, solved.side, objective.global_mean), value
 
@@ -230,7 +233,8 @@ def descend(
     for number in range(1, sweeps + 1):
         factors, value = sweep(interactions, items, objective, threads=threads)
         items = factors.item
-        metrics = evaluate(factors) if evaluate else {}
+        with stage("validating"):
+            metrics = evaluate(factors) if evaluate else {}
         history.append(HistoryEntry("sweep", value, metrics))
         if on_progress:
             on_progress(SweepReport(number, sweeps, value, metrics))

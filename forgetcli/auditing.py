@@ -202,16 +202,20 @@ def _values(forgotten: Pairs, explicit: bool) -> NDArray[np.float64]:
 def _cautions(scene: Scene, retrains: int) -> Iterator[str]:
     if scene.folded_in:
         yield (
-            f"Of {scene.folded_in:,} forgotten pairs the user or the item is gone from the models. It was folded back "
-            "in with those very pairs, into each model, to measure what the rest of the model keeps of them."
+            f"Of {_pairs(scene.folded_in)} the user or the item is gone from the models. It was folded back in with "
+            "just what was forgotten, into each model, to measure what the rest of the model keeps of that."
         )
     if scene.pairs.left_out:
         yield (
-            f"Of {scene.pairs.left_out:,} forgotten pairs the user or the item is gone from the models and could not "
-            "be folded back in: what is left of these pairs is not measured."
+            f"Of {_pairs(scene.pairs.left_out)} the user or the item is gone from the models and could not be folded "
+            "back in: what is left there is not measured."
         )
     if retrains >= FEWEST_RETRAINS and outside_by_chance(retrains) > ROUGH_BAND:
         yield (
             f"The band of {retrains} retrains is rough: {outside_by_chance(retrains):.0%} of models that never saw the "
             "pairs lie outside it by chance. More retrains sharpen it."
         ).replace("%", " %")
+
+
+def _pairs(number: int) -> str:
+    return f"{number:,} forgotten pair{'s' if number != 1 else ''}"

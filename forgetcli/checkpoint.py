@@ -22,6 +22,7 @@ from forgetcli.interactions import Csr, Interactions, Utf8Ids, Vocabulary
 from forgetcli.layout import FORMAT_VERSION, read_texts, require_layout, text_arrays
 from forgetcli.model import Factors, HistoryEntry, Model, SideFactors
 from forgetcli.npz import Archive, open_npz, write_npz
+from forgetcli.profiling import stage
 
 IdKind: TypeAlias = Literal["integer", "text"]
 
@@ -87,9 +88,12 @@ def load(path: StrPath, *, on_digest: OnDigest | None = None) -> Model:
     with open_npz(path) as archive, hashing_along(archive.file, on_digest):
         config, history = read_texts(archive)
         require_layout(archive.members, config)
-        users, items = _read_ids(archive, "user"), _read_ids(archive, "item")
-        factors = _read_factors(archive, config)
-        interactions = _read_interactions(archive, users, items)
+        with stage("ids"):
+            users, items = _read_ids(archive, "user"), _read_ids(archive, "item")
+        with stage("factors"):
+            factors = _read_factors(archive, config)
+        with stage("interactions"):
+            interactions = _read_interactions(archive, users, items)
         return Model(config, factors, users, items, history, interactions)
 
 
@@ -127,9 +131,10 @@ def _arrays_of(model: Model, interactions: bool) -> dict[str, NDArray[Any]]:
             "item_bias": item.bias,
             "global_mean": np.array(model.factors.global_mean, np.float64),
         }
-    for key, array in numbers.items():
-        if not _is_finite(array):
-            raise NumericalError(f"the model's {key} has values that are not finite; it was not written")
+    with stage("checking"):
+        for key, array in numbers.items():
+            if not _is_finite(array):
+                raise NumericalError(f"the model's {key} has values that are not finite; it was not written")
     arrays = {
         **text_arrays(config, model.history),
         **_id_arrays("user", model.users),
@@ -196,7 +201,8 @@ def _read_interactions(archive: Archive, users: Vocabulary, items: Vocabulary) -
     indptr, indices, values = (archive.read(f"interactions_{part}") for part in ("indptr", "indices", "values"))
     with _naming("interactions"):
         interactions = Interactions(users, items, Csr(indptr, indices, values, len(items)))
-        interactions.validate()
+        with stage("checking"):
+            interactions.validate()
         return interactions
 
 

@@ -28,6 +28,7 @@ from forgetcli.evaluate import held_out_metrics
 from forgetcli.interactions import Heldout, Interactions
 from forgetcli.model import Factors, HistoryEntry, Model
 from forgetcli.objective import Objective
+from forgetcli.profiling import stage
 from forgetcli.recommending import recommend
 from forgetcli.records import ForgetRequest
 
@@ -83,7 +84,16 @@ def compare(
     rng = np.random.default_rng(seed)
     groups = _groups(ground, asked_for)
     cells = _cells(ground, forgotten, groups, rng)
-    objective, gradient = _standings(lineup, ground.data, threads)
+    with stage("objectives"):
+        objective, gradient = _standings(lineup, ground.data, threads)
+    with stage("factors"):
+        factors = _compare_factors(lineup, groups)
+    with stage("predictions"):
+        predictions = {name: _compare_predictions(lineup, *pairs) for name, pairs in cells.items()}
+    with stage("rankings"):
+        rankings = _compare_rankings(lineup, groups, rng, threads)
+    with stage("accuracy"):
+        accuracy = {} if test is None else _accuracy(lineup, ground.held_out(test, unlearned), groups, threads)
     without = [_since_forgetting(model, "sweep") for model in ground.models]
     roles = ["unlearned", *["retrained"] * len(retrained), "original"]
     return Comparison(
@@ -94,12 +104,12 @@ def compare(
         forgotten=None if forgotten is None else len(forgotten),
         forgotten_left_out=None if forgotten is None else forgotten.left_out,
         still_held=still_held(unlearned, request),
-        factors=_compare_factors(lineup, groups),
-        predictions={name: _compare_predictions(lineup, *pairs) for name, pairs in cells.items()},
+        factors=factors,
+        predictions=predictions,
         objective=objective,
         gradient=gradient,
-        rankings=_compare_rankings(lineup, groups, rng, threads),
-        accuracy={} if test is None else _accuracy(lineup, ground.held_out(test, unlearned), groups, threads),
+        rankings=rankings,
+        accuracy=accuracy,
         sweeps=lineup.reading([_steps(model.history, "sweep") for model in ground.models]),
         sweeps_without=dataclasses.replace(lineup.reading(without), original=None),
         response_steps=_since_forgetting(unlearned, "response"),

@@ -93,6 +93,14 @@ class Csr:
         skipped = begins - (np.cumsum(counts) - counts)
         return np.repeat(skipped, counts) + np.arange(counts.sum())
 
+    def only_rows(self, rows: NDArray[np.int64]) -> Csr:
+        """The entries of these rows, strictly increasing, under their own numbers; the other rows are empty."""
+        entries = self.entries_of_rows(rows)
+        counts = np.zeros(self.n_rows, np.int64)
+        counts[rows] = self.indptr[rows + 1] - self.indptr[rows]
+        indptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
+        return Csr(indptr, self.indices[entries], self.values[entries], self.n_columns)
+
     def entries_of_columns(self, columns: NDArray[np.int64], threads: int = 0) -> NDArray[np.int64]:
         """The entries of these columns, increasing."""
         wanted = np.zeros(self.n_columns, np.bool_)

@@ -77,7 +77,8 @@ class Trained:
         *,
         threads: int,
     ) -> Trained:
-        """factors, objective: of the model as it was trained on `data`."""
+        """factors, objective: of the model as it was trained on `data`, of which only the users that lose records need
+        to have theirs."""
         left, entries = remaining.interactions, removal.entries
         rows, counts = np.unique(data.by_user.rows_of(entries), return_counts=True)
         at = np.searchsorted(remaining.user_rows, rows)
@@ -105,7 +106,7 @@ class Trained:
             lost=lost,
             losers=np.flatnonzero(losses),
             heavy=np.flatnonzero(losses > HEAVY_LOSS * (losses + left.item_counts)),
-            share=len(entries) / len(data),
+            share=len(entries) / (len(entries) + len(left)),
             inverse=NormalInverse.of(left.by_user, left.by_item, items, objective, threads=threads),
             threads=threads,
         )

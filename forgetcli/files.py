@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from typing import BinaryIO, TypeAlias
 
 from forgetcli.errors import FileSystemError
+from forgetcli.profiling import stage
 
 StrPath: TypeAlias = str | os.PathLike[str]
 
@@ -189,7 +190,8 @@ def _replacing(target: str, old: os.stat_result | None) -> Iterator[BinaryIO]:
             file.flush()
             if old is not None:
                 _keep_attributes(descriptor, target, old)
-            os.fsync(descriptor)
+            with stage("flushing to the disk"):
+                os.fsync(descriptor)
             if not is_named:
                 _give_name(descriptor, temporary)
             os.replace(temporary, target)

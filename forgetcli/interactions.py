@@ -13,6 +13,7 @@ from forgetcli import _native
 from forgetcli.csr import Csr
 from forgetcli.errors import DataError, UsageError
 from forgetcli.ids import Ids, Utf8Ids, Vocabulary, as_ids
+from forgetcli.profiling import stage
 
 __all__ = [
     "Csr", "Duplicates", "Heldout", "Ids", "Interactions", "Remaining", "Removal", "Utf8Ids", "Vocabulary",
@@ -89,16 +90,17 @@ class Interactions:
         2^32 pairs or more.
         """
         try:
-            indptr, indices, kept_values, kept_users, kept_items = _native.csr_from_pairs(
-                _column("user rows", user_rows, np.int32),
-                _column("item rows", item_rows, np.int32),
-                _column("values", values, np.float32),
-                None if timestamps is None else _column("timestamps", timestamps, np.int64),
-                len(users),
-                len(items),
-                duplicates,
-                threads,
-            )
+            with stage("building rows"):
+                indptr, indices, kept_values, kept_users, kept_items = _native.csr_from_pairs(
+                    _column("user rows", user_rows, np.int32),
+                    _column("item rows", item_rows, np.int32),
+                    _column("values", values, np.float32),
+                    None if timestamps is None else _column("timestamps", timestamps, np.int64),
+                    len(users),
+                    len(items),
+                    duplicates,
+                    threads,
+                )
         except ValueError as error:
             raise DataError(str(error)) from error
         users = users if kept_users is None else users.take(kept_users, threads)
@@ -161,7 +163,8 @@ class Interactions:
     @cached_property
     def by_item(self) -> Csr:
         """Items × users: the transpose, made at first use."""
-        return self.by_user.transpose()
+        with stage("transposing"):
+            return self.by_user.transpose()
 
     @cached_property
     def item_counts(self) -> NDArray[np.int64]:
@@ -209,6 +212,14 @@ class Interactions:
             np.flatnonzero((item_losses > 0) & (item_losses == self.item_counts)),
         )
 
+    def around(self, removal: Removal) -> tuple[Interactions, Removal]:
+        """The interactions of the users that lose some, and the removal in them. All users and items keep their row
+        numbers, most without an interaction: what has to be known of the data before, when all of it is large."""
+        rows = self.by_user.rows_of(removal.entries)
+        theirs = Interactions(self.users, self.items, self.by_user.only_rows(np.unique(rows)))
+        moved = theirs.by_user.indptr[rows] - self.by_user.indptr[rows]
+        return theirs, Removal(removal.entries + moved)
+
     def without(self, removal: Removal, threads: int = 0) -> Remaining:
         """What is left, equal in every bit to the interactions built without the removed ones.
 
@@ -216,17 +227,19 @@ class Interactions:
         """
         if len(removal.entries) == 0:
             return Remaining(self, np.arange(self.n_users), np.arange(self.n_items))
-        users, items = self.emptied_by(removal)
-        user_rows = np.delete(np.arange(self.n_users), users)
-        item_rows = np.delete(np.arange(self.n_items), items)
-        interactions = Interactions(
-            self.users.take(user_rows, threads) if len(users) else self.users,
-            self.items.take(item_rows, threads) if len(items) else self.items,
-            self.by_user.without(removal.entries, users, items, threads),
-        )
-        if "by_item" in vars(self):
-            entries = self.by_item.find(self.by_user.indices[removal.entries], self.by_user.rows_of(removal.entries))
-            vars(interactions)["by_item"] = self.by_item.without(np.sort(entries), items, users, threads)
+        with stage("removing"):
+            users, items = self.emptied_by(removal)
+            user_rows = np.delete(np.arange(self.n_users), users)
+            item_rows = np.delete(np.arange(self.n_items), items)
+            interactions = Interactions(
+                self.users.take(user_rows, threads) if len(users) else self.users,
+                self.items.take(item_rows, threads) if len(items) else self.items,
+                self.by_user.without(removal.entries, users, items, threads),
+            )
+            if "by_item" in vars(self):
+                rows, columns = self.by_user.rows_of(removal.entries), self.by_user.indices[removal.entries]
+                entries = self.by_item.find(columns, rows)
+                vars(interactions)["by_item"] = self.by_item.without(np.sort(entries), items, users, threads)
         return Remaining(interactions, user_rows, item_rows)
 
     def validate(self, threads: int = 0) -> None:

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from forgetcli.errors import ModelFileError
 from forgetcli.files import StrPath, file_system_errors
+from forgetcli.profiling import stage
 from forgetcli.stored_zip import ALIGNMENT, directory, directory_entry, local_header, read_entries
 
 _PIECE = 1 << 20
@@ -55,12 +56,14 @@ def write_npz(file: Writable, arrays: Mapping[str, NDArray[Any]]) -> None:
     position = 0
     for key, array in arrays.items():
         name, header, data = f"{key}.npy".encode("ascii"), _npy_header(array), _bytes_of(array)
-        size, checksum = len(header) + len(data), zlib.crc32(data, zlib.crc32(header))
+        with stage("checksums"):
+            size, checksum = len(header) + len(data), zlib.crc32(data, zlib.crc32(header))
         entries.append(directory_entry(position, name, size, checksum))
         start = local_header(position, name, size, checksum) + header
-        file.write(start)
-        for at in range(0, len(data), _PIECE):
-            file.write(data[at : at + _PIECE])
+        with stage("bytes"):
+            file.write(start)
+            for at in range(0, len(data), _PIECE):
+                file.write(data[at : at + _PIECE])
         position += len(start) + len(data)
     file.write(directory(position, entries))
 

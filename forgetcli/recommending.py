@@ -13,6 +13,7 @@ from forgetcli import _native
 from forgetcli.csr import Csr
 from forgetcli.errors import DataError, NumericalError, UsageError
 from forgetcli.model import Array, Factors, Model
+from forgetcli.profiling import stage
 
 BATCH = 8192
 """Users at a time when an answer is streamed: enough to keep every thread busy, at 10 items a user under 2 MB."""
@@ -104,19 +105,20 @@ class _Request:
     def answer(self, part: slice) -> Recommendations:
         """The best items of a part of the users."""
         users, factors = self.users[part].copy(), self._factors
-        items, relative = _native.top_n(
-            user_factors=factors.user.factors,
-            item_factors=factors.item.factors,
-            item_bias=factors.item.bias,
-            item_norms=self._item_norms,
-            item_order=self._order,
-            users=users,
-            user_norms=self._user_norms[part],
-            seen_offsets=None if self._seen is None else self._seen.indptr,
-            seen_items=None if self._seen is None else self._seen.indices,
-            n=self._width,
-            threads=self._threads,
-        )
+        with stage("best items"):
+            items, relative = _native.top_n(
+                user_factors=factors.user.factors,
+                item_factors=factors.item.factors,
+                item_bias=factors.item.bias,
+                item_norms=self._item_norms,
+                item_order=self._order,
+                users=users,
+                user_norms=self._user_norms[part],
+                seen_offsets=None if self._seen is None else self._seen.indptr,
+                seen_items=None if self._seen is None else self._seen.indices,
+                n=self._width,
+                threads=self._threads,
+            )
         # What is the same for all items of a user is added last and in float64, where it cannot make two scores equal
         # that were not.
         offsets = factors.user.bias[users].astype(np.float64) + factors.global_mean

@@ -37,9 +37,6 @@ DRIFT = 0.02
 """Where the drift changes the forgotten records' loss by more than this fraction of what solving their users anew
 does, it is taken as it would be without the records. The memory is off by up to a tenth of that."""
 
-DRIFT_STEP = "drift without the records"
-"""What progress calls that."""
-
 LONG_TRAINING = 30
 """From so many sweeps on, the slowest directions take up so much of a change that first order needs help sooner."""
 
@@ -114,7 +111,7 @@ def respond(
 ) -> Response:
     """Makes the factors forget.
 
-    data, removal, remaining: the interactions before, what goes, and what is left.
+    data, removal, remaining: the interactions before, of the users that lose some at least; what goes; what is left.
     factors:                  of the model that was trained on `data`.
     before, after:            the objective of `data` and of what is left. They differ in the mean, which the steps keep
                               and the last exact sweep changes; the side that is solved absorbs it.
@@ -205,7 +202,7 @@ def _users_moved(trained: Trained, sweeps: int, options: Options) -> tuple[Stand
     own = plus(trained.users.take(touched), moves)
     counts = abs(inner(drift, pull)) > DRIFT * abs(inner(moves, pull))  # in the records' loss, to first order
     if sweeps > 1 and trained.share <= SHARES[0] and counts:
-        options.say(DRIFT_STEP)
+        options.say("drift without the records")
         change = trained.drift_change(trained.users.replaced(touched, own), newton.step.replaced(touched, drift))
         drift, own = plus(drift, change), plus(own, change)
     return before, trained.users.replaced(touched, own), newton.step.replaced(touched, drift)

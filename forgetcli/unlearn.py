@@ -28,7 +28,6 @@ MOST_SHARE = 0.4
 ASSUMED_SWEEPS = 15
 """T of a model whose history is not known: the number that most trainers run by default."""
 
-
 SETTLING_SWEEPS = 2
 """Exact sweeps on the data before, where what another trainer solved last is not at its solution, since it stops its
 solver early. Implicit's conjugate gradients on MovieLens-1M (α = 11, λ = 10; 1 % forgotten), 5 and 15 iterations:
@@ -43,7 +42,7 @@ SETTLED = 1e-3
 class ForgetResult:
     """A model that has forgotten, and what that took.
 
-    model:         the new model; the given one itself where nothing was found to forget.
+    model:         the new model, with its data; the given one itself where nothing was found to forget.
     counts:        what was asked for and found.
     erased_users,
     erased_items:  how many users and items had nothing left and vanished from the model.
@@ -85,70 +84,91 @@ def forget(
     method "response": the second-order step of `response`, then one exact sweep: to the level of a retrain.
     method "sweeps":   so many warm ALS sweeps on what remains (Unlearn-ALS: Xu et al. 2023).
     method "retrain":  see `retrain`, with the model's own seed.
-    interactions:      the training data of a model that was saved without it.
+    interactions:      the training data of a model that was saved without it. Where nobody else holds it, its memory
+                       is free again when the records have been removed.
 
     A request of which nothing is found changes nothing. Raises DataError when the model has no data and none is
     given, and when the request leaves nothing.
     """
     data = training_data(model, interactions)
+    del interactions
     if model.config.solved_last == "users":
         return _forget_transposed(model, data, request, method, sweeps, threads, on_progress, on_step)
     resolution = request.resolve(data)
     if resolution.counts.interactions == 0:
-        return _unchanged(model, resolution)
+        return _unchanged(model, data, resolution)
     remaining = _remaining(data, resolution)
-    objective = Objective.of(model.config, remaining.interactions)
-    trained_objective = Objective.of(model.config, data)
-    vectors, path, settling = 0, None, SETTLING_SWEEPS if _is_unsettled(model) else 0
-    steps: tuple[HistoryEntry, ...]
+    left = remaining.interactions
     if method == "auto":
-        method = _cheaper(len(resolution.removal.entries) / len(data), trained_sweeps(model), settling)
-    if method != "response":
-        kept = _kept_factors(model.factors, remaining)
-        before = standing(remaining.interactions, kept, trained_objective, threads=threads)
-    if method == "retrain":
-        trained = train(remaining.interactions, model.config, threads=threads, on_progress=on_progress)
-        factors, steps = trained.factors, trained.history
-    elif method == "response":
-        start = model.factors
-        if settling:
-            start, _ = descend(data, start.item, trained_objective, sweeps=settling, threads=threads)
-        response = respond(
-            data,
-            resolution.removal,
-            remaining,
-            start,
-            trained_objective,
-            objective,
-            sweeps=trained_sweeps(model),
-            options=Options(threads=threads, on_step=on_step),
-        )
-        factors, before, vectors, path = response.factors, response.before, response.vectors, response.path
-        steps = (HistoryEntry("response", response.objective, {}),)
+        method = _cheaper(len(resolution.removal.entries) / len(data), model)
+    trained_objective, objective = Objective.of(model.config, data), Objective.of(model.config, left)
+    if not _settling_sweeps(model):  # then no more is needed of the data before
+        data, removal = data.around(resolution.removal)
+        resolution = dataclasses.replace(resolution, removal=removal)
+    if method == "response":
+        options = Options(threads=threads, on_step=on_step)
+        step = _response(model, data, resolution, remaining, trained_objective, objective, options)
     else:
-        factors, steps = descend(
-            remaining.interactions, kept.item, objective, sweeps=sweeps, threads=threads, on_progress=on_progress
-        )
-    after = standing(remaining.interactions, factors, objective, value=steps[-1].objective, threads=threads)
+        kept = _kept_factors(model.factors, remaining)
+        before = standing(left, kept, trained_objective, threads=threads)
+        if method == "retrain":
+            trained = train(left, model.config, threads=threads, on_progress=on_progress)
+            factors, history = trained.factors, trained.history
+        else:
+            factors, history = descend(
+                left, kept.item, objective, sweeps=sweeps, threads=threads, on_progress=on_progress
+            )
+        step = _Step(factors, history, before, len(history))
     past = () if method == "retrain" else _blank(model.history)
     return ForgetResult(
-        model=Model(
-            model.config,
-            factors,
-            remaining.interactions.users,
-            remaining.interactions.items,
-            past + steps,
-            remaining.interactions,
-        ),
+        model=Model(model.config, step.factors, left.users, left.items, past + step.history, left),
         counts=resolution.counts,
         erased_users=resolution.erased_users,
         erased_items=resolution.erased_items,
         method=method,
-        path=path,
-        sweeps=response.sweeps + settling if method == "response" else len(steps),
-        vectors=vectors,
-        before=before,
-        after=after,
+        path=step.path,
+        sweeps=step.sweeps,
+        vectors=step.vectors,
+        before=step.before,
+        after=standing(left, step.factors, objective, value=step.history[-1].objective, threads=threads),
+    )
+
+
+@dataclass(frozen=True)
+class _Step:
+    """What a method made of the factors; see `ForgetResult`. history: the entries that it adds."""
+
+    factors: Factors
+    history: tuple[HistoryEntry, ...]
+    before: Standing
+    sweeps: int
+    vectors: int = 0
+    path: Path | None = None
+
+
+def _response(
+    model: Model,
+    data: Interactions,
+    resolution: Resolution,
+    remaining: Remaining,
+    before: Objective,
+    after: Objective,
+    options: Options,
+) -> _Step:
+    """The second-order step, from factors that are settled first where they need it."""
+    start, settling = model.factors, _settling_sweeps(model)
+    if settling:
+        start, _ = descend(data, start.item, before, sweeps=settling, threads=options.threads)
+    response = respond(
+        data, resolution.removal, remaining, start, before, after, sweeps=trained_sweeps(model), options=options
+    )
+    return _Step(
+        response.factors,
+        (HistoryEntry("response", response.objective, {}),),
+        response.before,
+        response.sweeps + settling,
+        response.vectors,
+        response.path,
     )
 
 
@@ -180,7 +200,7 @@ def _forget_transposed(
     counts = result.counts
     return dataclasses.replace(
         result,
-        model=model if result.method is None else result.model.transposed(),
+        model=model if result.model is turned and model.interactions is not None else result.model.transposed(),
         counts=dataclasses.replace(
             counts,
             users=counts.items,
@@ -233,6 +253,8 @@ def training_data(model: Model, interactions: Interactions | None) -> Interactio
             hint="give the data that it was trained on as `interactions`",
         )
     for name, side, own in (("users", interactions.users, model.users), ("items", interactions.items, model.items)):
+        if side is own:
+            continue
         if len(side) != len(own) or not np.array_equal(own.find(side.ids), np.arange(len(own))):
             raise DataError(
                 f"the given data does not have the model's {name}",
@@ -242,7 +264,9 @@ def training_data(model: Model, interactions: Interactions | None) -> Interactio
     return interactions
 
 
-def _unchanged(model: Model, resolution: Resolution) -> ForgetResult:
+def _unchanged(model: Model, data: Interactions, resolution: Resolution) -> ForgetResult:
+    if model.interactions is None:
+        model = dataclasses.replace(model, interactions=data)
     return ForgetResult(model, resolution.counts, 0, 0, None, None, 0, 0, None, None)
 
 
@@ -261,15 +285,18 @@ def _kept_factors(factors: Factors, remaining: Remaining) -> Factors:
     return Factors(users, items, factors.global_mean)
 
 
-def _is_unsettled(model: Model) -> bool:
-    """Whether nothing was done to the model since it was taken over with factors away from their solutions."""
+def _settling_sweeps(model: Model) -> int:
+    """SETTLING_SWEEPS where nothing was done to the model since it was taken over with factors away from their
+    solutions, else none."""
     last = model.history[-1] if model.history else None
-    return last is not None and last.kind == "import" and not last.metrics.get("apart", 1.0) <= SETTLED
+    settled = last is None or last.kind != "import" or last.metrics.get("apart", 1.0) <= SETTLED
+    return 0 if settled else SETTLING_SWEEPS
 
 
-def _cheaper(share: float, sweeps: int, settling: int) -> Method:
-    """The second-order step, unless training anew costs no more or the request is too large."""
-    cost = STEP_COST + exact_sweeps(0.0, share, sweeps) + settling
+def _cheaper(share: float, model: Model) -> Method:
+    """The second-order step, unless training anew costs no more or the request is too large; share: of the records."""
+    sweeps = trained_sweeps(model)
+    cost = STEP_COST + exact_sweeps(0.0, share, sweeps) + _settling_sweeps(model)
     return "retrain" if share > MOST_SHARE or cost >= sweeps else "response"
 
 

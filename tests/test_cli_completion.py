@@ -13,14 +13,16 @@ from pathlib import Path
 import pytest
 
 from forgetcli.cli import completion
+from forgetcli.cli.commands import COMMANDS, parser_of
 from forgetcli.cli.described import options_of
-from forgetcli.cli.program import COMMANDS, parser_of
 from tests.program import environment, forget_well
 
 DEADLINE = 30.0
 """Seconds that a shell may take to answer a key on a busy machine."""
 
-NEEDS_BASH = pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash here")
+NEEDS_BASH, NEEDS_ZSH, NEEDS_FISH = (
+    pytest.mark.skipif(shutil.which(shell) is None, reason=f"there is no {shell} here") for shell in completion.SHELLS
+)
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +54,7 @@ def completed_by_bash(words: list[str], scripts: Path) -> list[str]:
         (["forget", "re"], {"retrain", "recommend"}),
         (["forget", "--v"], {"--version"}),
         (["forget", "help", "inf"], {"info"}),
+        (["forget", "help", "set"], {"settings"}),
         (["forget", "train", "--bi"], {"--biases"}),
         (["forget", "train", "x.csv", "--objective", ""], {"explicit", "implicit"}),
         (["forget", "train", "--objective", "=", "im"], {"implicit"}),
@@ -109,21 +112,67 @@ def test_the_tab_key_completes_in_bash(keys: str, wanted: str, scripts: Path) ->
     assert wanted in typed(["bash", "--norc", "-i"], ". ./bash", keys, wanted, scripts)
 
 
-@pytest.mark.skipif(shutil.which("zsh") is None, reason="there is no zsh here")
-@pytest.mark.parametrize(("keys", "wanted"), [("forget rec\t", "recommend "), ("forget info --js\t", "--json")])
-def test_the_tab_key_completes_in_zsh(keys: str, wanted: str, scripts: Path) -> None:
-    start = "autoload -Uz compinit; compinit -u; . ./zsh"
+@NEEDS_ZSH
+@pytest.mark.parametrize(
+    ("keys", "wanted"),
+    [
+        ("forget rec\t", "recommend "),
+        ("forget hel\t", "help "),
+        ("forget --v\t", "--version "),
+        ("forget help set\t", "settings "),
+        ("forget info --js\t", "--json"),
+        ("forget forget m.npz --on-unknown=f\t", "--on-unknown=fail "),
+        ("forget info a\t", r"a\ model.npz "),
+        ("forget train --objective i\t", "implicit "),
+    ],
+)
+@pytest.mark.parametrize("start", ["compinit -u; . ./zsh", "fpath=($PWD $fpath); compinit -u"])
+def test_the_tab_key_completes_in_zsh(keys: str, wanted: str, start: str, scripts: Path) -> None:
+    shutil.copy(scripts / "zsh", scripts / "_forget")  # where zsh looks for the completion of a command
+    start = f"unsetopt beep; autoload -Uz compinit; {start}"
     assert wanted in typed(["zsh", "-f", "-i"], start, keys, wanted, scripts)
 
 
-@pytest.mark.skipif(shutil.which("fish") is None, reason="there is no fish here")
-@pytest.mark.parametrize(("line", "offered"), [("forget rec", "recommend"), ("forget train --objective ", "implicit")])
-def test_fish_offers_what_fits(line: str, offered: str, scripts: Path) -> None:
+@NEEDS_FISH
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("forget re", {"recommend", "retrain"}),
+        ("forget --v", {"--version"}),
+        ("forget hel", {"help"}),
+        ("forget help inf", {"info"}),
+        ("forget help set", {"settings"}),
+        ("forget train --objective ", {"explicit", "implicit"}),
+        ("forget train --objective=im", {"--objective=implicit"}),
+        ("forget train --bi", {"--biases"}),
+        ("forget forget m.npz --method r", {"response", "retrain"}),
+        ("forget train --factors ", set()),
+        ("forget info a", {"a model.npz"}),
+        ("forget info --fact", set()),
+        ("forget info forget --meth", set()),
+        ("forget completion ", {"bash", "zsh", "fish"}),
+    ],
+)
+def test_fish_offers_what_fits(line: str, offered: set[str], scripts: Path) -> None:
     done = subprocess.run(
         ["fish", "--no-config", "-c", f"source fish; complete -C '{line}'"],
         cwd=scripts, capture_output=True, text=True, check=True, env=environment(),
     )  # fmt: skip
-    assert offered in done.stdout
+    assert {each.partition("\t")[0] for each in done.stdout.splitlines()} == offered
+
+
+@NEEDS_FISH
+def test_fish_finds_the_script_where_the_help_puts_it(scripts: Path, tmp_path: Path) -> None:
+    place = tmp_path / ".config" / "fish" / "completions"
+    place.mkdir(parents=True)
+    shutil.copy(scripts / "fish", place / "forget.fish")
+    (tmp_path / "forget").touch(0o755)  # fish looks for scripts of commands that there are
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["fish", "-c", "complete -C 'forget rec'"],
+        cwd=scripts, capture_output=True, text=True, check=True, env=environment(HOME=str(tmp_path), PATH=path),
+    )  # fmt: skip
+    assert done.stdout.startswith("recommend\t")
 
 
 @pytest.mark.parametrize("shell", completion.SHELLS)

@@ -22,6 +22,7 @@ from forgetcli.unlearn import DEFAULT_SWEEPS, Method
 from tests.program import (
     COMMANDS,
     LONGEST_LINE,
+    SMALL,
     check_error,
     command_line,
     environment,
@@ -96,9 +97,22 @@ def test_the_help_of_a_command_imports_no_numerics(command: str, tmp_path: Path)
     assert not NUMERICS & imported_by([command, "--help"], tmp_path)
 
 
+def test_training_does_without_pandas_which_pyarrow_would_import(work: Path) -> None:
+    loaded = imported_by(["train", "ratings.csv", *SMALL, "-o", "new.npz", "--quiet"], work)
+    assert "pyarrow" in loaded
+    assert "pandas" not in loaded
+
+
+def test_forgetting_a_named_user_reads_no_table_and_imports_nothing_for_it(work: Path) -> None:
+    loaded = imported_by(["forget", "model.npz", "--user", "42", "-o", "left.npz", "--quiet"], work)
+    assert (work / "left.npz").exists()
+    assert "pyarrow" not in loaded
+
+
 def imported_by(arguments: list[str], directory: Path) -> set[str]:
     """The modules that a command line loads."""
-    code = f"import sys; from forgetcli.cli import main; main({arguments}); print(*sys.modules, file=sys.stderr)"
+    begin = f"import sys; from forgetcli.cli import main; sys.argv[1:] = {arguments}; "
+    code = begin + "main(); print(*sys.modules, file=sys.stderr)"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=directory, env=environment(), capture_output=True, text=True, check=True
     )

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from forgetcli.cli import settings
-from forgetcli.cli.program import parser_of
+from forgetcli.cli.commands import parser_of
 from forgetcli.errors import DataError, ForgetError, UsageError
 from tests.program import LONGEST_LINE, check_error, forget, forget_well, longest_line
 

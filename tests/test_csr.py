@@ -42,6 +42,18 @@ def test_rows_columns_and_counts_agree_with_plain_python(rows: list[Pair]) -> No
 # Matrices that are not to be trusted
 
 
+@given(pairs)
+def test_only_some_rows_keep_their_entries_under_their_own_numbers(rows: list[Pair]) -> None:
+    view = interactions_of(rows).by_user
+    chosen = np.arange(0, view.n_rows, 2)
+    only = view.only_rows(chosen)
+    assert (only.n_rows, only.n_columns) == (view.n_rows, view.n_columns)
+    kept = np.isin(view.row_numbers(), chosen)
+    assert only.row_numbers().tolist() == view.row_numbers()[kept].tolist()
+    assert only.indices.tolist() == view.indices[kept].tolist()
+    assert only.values.tolist() == view.values[kept].tolist()
+
+
 def csr(indptr: list[int], indices: list[int], values: list[float], n_columns: int) -> Csr:
     return Csr(np.array(indptr, np.int64), np.array(indices, np.int32), np.array(values, np.float32), n_columns)
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from forgetcli.cli.program import COMMANDS, HELP
+from forgetcli.cli.commands import COMMANDS
+from forgetcli.cli.program import HELP
 from tests.pages import furnish, shell
 
 FIRST = {

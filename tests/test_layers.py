@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -16,25 +17,26 @@ ALLOWED = {
     "errors": "",
     "printable": "",
     "_native": "",
+    "profiling": "",
     "config": "errors",
     "seeding": "",
     "ids": "_native errors",
     "csr": "_native",
-    "interactions": "_native csr errors ids",
+    "interactions": "_native csr errors ids profiling",
     "records": "errors ids interactions",
-    "files": "errors",
+    "files": "errors profiling",
     "directories": "errors files",
     "stored_zip": "errors",
-    "npz": "errors files stored_zip",
+    "npz": "errors files profiling stored_zip",
     "digests": "errors files",
     "json_schema": "errors",
     "receipt": "digests errors files json_schema",
-    "tables": "digests errors files ids interactions printable records",
+    "tables": "digests errors files ids interactions printable profiling records",
     "model": "config interactions",
     "objective": "config interactions",
     "layout": "config errors model npz",
-    "checkpoint": "config digests errors files interactions layout model npz",
-    "als": "_native config errors interactions model objective seeding",
+    "checkpoint": "config digests errors files interactions layout model npz profiling",
+    "als": "_native config errors interactions model objective profiling seeding",
     "krylov": "model",
     "linearised": "_native als csr model objective",
     "drift": "krylov linearised model",
@@ -42,12 +44,13 @@ ALLOWED = {
     "response": "als drift_free interactions krylov linearised model objective",
     "interop": "als config csr directories errors files ids interactions model npz objective tables",
     "unlearn": "als errors interactions model objective records response",
-    "recommending": "_native csr errors model",
+    "recommending": "_native csr errors model profiling",
     "evaluate": "config errors interactions model recommending",
     "common": "csr errors ids interactions model records",
     "differences": "model",
     "comparison": "",
-    "comparing": "als common comparison differences errors evaluate interactions model objective recommending records",
+    "comparing": "als common comparison differences errors evaluate interactions model objective profiling"
+    " recommending records",
     "membership": "common csr model",
     "runs": "comparison errors files",
     "scores": "",
@@ -56,8 +59,8 @@ ALLOWED = {
     "auditing": "common comparison errors interactions membership model records revival scores verdict",
     "verification": "als auditing errors interactions model records verdict",
     "api": "als config ids interactions model recommending records tables unlearn",
-    "report": "als checkpoint comparison config digests errors ids interactions interop model printable receipt"
-    " recommending records response runs scores tables unlearn verdict verification",
+    "report": "als checkpoint comparison config digests errors ids interactions interop model printable profiling"
+    " receipt recommending records response runs scores tables unlearn verdict verification",
 }
 """By module or package. `cli`, which may import everything, and the package's entrance, which lists everything, are
 left out."""
@@ -84,6 +87,14 @@ def imported_names(tree: ast.Module) -> set[str]:
     return names
 
 
+def imported_modules(tree: ast.Module) -> set[str]:
+    """Every module that is imported from, also inside a function."""
+    froms = (node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom))
+    return {
+        name for node in froms for name in (node.module or "", *(f"{node.module}.{each.name}" for each in node.names))
+    }
+
+
 def own_imports(tree: ast.Module) -> set[str]:
     """The modules and packages of forgetcli that the tree imports."""
     parts = [name.split(".") for name in imported_names(tree)]
@@ -104,6 +115,14 @@ def test_the_table_points_upwards_only() -> None:
 def test_a_module_imports_only_what_the_table_allows(name: str) -> None:
     found = {other for module, tree in modules() if module == name for other in own_imports(tree)}
     assert found - {name} == set(ALLOWED[name].split())
+
+
+def test_no_modules_import_one_another_in_a_circle() -> None:
+    paths = [path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py"]
+    dotted = {".".join(("forgetcli", *path.relative_to(PACKAGE).with_suffix("").parts)): path for path in paths}
+    trees = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in dotted.items()}
+    known = {name: {each for each in imported_modules(tree) if each in trees} for name, tree in trees.items()}
+    TopologicalSorter(known).prepare()  # raises CycleError, which names the circle
 
 
 @pytest.mark.parametrize("library", SPECIALISTS)

@@ -9,7 +9,7 @@ from pathlib import Path
 import fastjsonschema
 import pytest
 
-from forgetcli.cli.program import COMMANDS, parser_of
+from forgetcli.cli.commands import COMMANDS, parser_of
 from forgetcli.report import schemas
 from forgetcli.report.documents import SCHEMA_VERSION
 from tests.program import check_schema, forget_well

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import weakref
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from forgetcli.interactions import Interactions
 from forgetcli.model import Model
 from forgetcli.objective import Objective
 from forgetcli.records import ForgetRequest
+from forgetcli.response import respond
 from tests.samples import CONFIGS, interactions, triples
 
 
@@ -135,6 +137,49 @@ def test_a_model_without_data_forgets_with_the_data_given_to_it() -> None:
         unlearn.forget(bare, some_request(), interactions=interactions(n_users=30))
     given_data = unlearn.forget(bare, some_request(), interactions=data).model
     assert_same_model(given_data, unlearn.forget(model, some_request()).model)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_step_needs_of_the_data_before_no_more_than_the_records_of_users_who_lose_some(name: str) -> None:
+    data = interactions()
+    model = als.train(data, CONFIGS[name])
+    removal = some_request().resolve(data).removal
+    remaining = data.without(removal)
+    objectives = Objective.of(model.config, data), Objective.of(model.config, remaining.interactions)
+    whole, around = (
+        respond(*given, remaining, model.factors, *objectives, sweeps=len(model.history))
+        for given in ((data, removal), data.around(removal))
+    )
+    for side in ("user", "item"):
+        a, b = getattr(whole.factors, side), getattr(around.factors, side)
+        assert (a.factors.tobytes(), a.bias.tobytes()) == (b.factors.tobytes(), b.bias.tobytes())
+    assert (whole.before, whole.objective, whole.vectors) == (around.before, around.objective, around.vectors)
+
+
+def test_data_that_nobody_else_holds_is_let_go_before_the_step() -> None:
+    model = als.train(interactions(), CONFIGS["biased"])
+    bare = dataclasses.replace(model, interactions=None)
+    data = [interactions()]
+    before = weakref.ref(data[0].by_user)
+    held: list[bool] = []
+    unlearn.forget(
+        bare,
+        some_request(),
+        method="response",
+        interactions=data.pop(),
+        on_step=lambda _: held.append(before() is not None),
+    )
+    assert held
+    assert not any(held)
+
+
+def test_a_model_without_data_of_which_nothing_is_forgotten_comes_back_with_the_data() -> None:
+    data = interactions()
+    for config in (CONFIGS["biased"], dataclasses.replace(CONFIGS["biased"], solved_last="users")):
+        model = als.train(data, config)
+        bare = dataclasses.replace(model, interactions=None)
+        result = unlearn.forget(bare, ForgetRequest.of(users=[999_999]), interactions=data)
+        assert_same_model(result.model, model)
 
 
 @settings(max_examples=25, deadline=None)

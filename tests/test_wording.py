@@ -57,7 +57,8 @@ def test_parameters_become_options(core: str, program: str) -> None:
 
 
 def test_what_is_spelled_otherwise_is_an_option(capsys: pytest.CaptureFixture[str]) -> None:
-    from forgetcli.cli.program import COMMANDS, main
+    from forgetcli.cli.commands import COMMANDS
+    from forgetcli.cli.program import main
 
     for command in COMMANDS:
         main([command, "--help"])

@@ -55,6 +55,19 @@ class Shelf {
         return data;
     }
 
+    // Frees those that have waited longest, about so many bytes of them: what does not fit a demand makes room for it.
+    void make_room(std::size_t bytes) {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        std::size_t freed = 0, count = 0;
+        while (count < buffers_.size() && freed < bytes) {
+            freed += header_of(buffers_[count])->bytes;
+            ::operator delete(header_of(buffers_[count]), std::align_val_t(CACHE_LINE));
+            ++count;
+        }
+        buffers_.erase(buffers_.begin(), buffers_.begin() + static_cast<std::ptrdiff_t>(count));
+        kept_ -= freed;
+    }
+
     // Whether there was room for it.
     bool keep(void* data) {
         const std::lock_guard<std::mutex> lock(mutex_);
@@ -86,6 +99,7 @@ Shelf& shelf() {
 void* take_buffer(std::size_t bytes) {
     if (bytes >= LARGE) {
         if (void* const kept = shelf().take(bytes)) return kept;
+        shelf().make_room(bytes);
     }
     if (bytes > SIZE_MAX - CACHE_LINE) throw std::bad_alloc();
     char* const memory = static_cast<char*>(::operator new(bytes + CACHE_LINE, std::align_val_t(CACHE_LINE)));

@@ -21,6 +21,7 @@ from forgetcli.cli.options import (
 from forgetcli.cli.parser import Parser, number
 from forgetcli.cli.session import Session
 from forgetcli.errors import CheckFailed, UsageError
+from forgetcli.profiling import stage
 
 if TYPE_CHECKING:
     from forgetcli.comparison import Comparison
@@ -112,7 +113,7 @@ def add_arguments(parser: Parser) -> None:
         help=f"the limit of a figure, by default of {DEFAULT_FIGURE}; repeatable",
     )
     add_column_options(parser, of="forget-lists, --test and --data", rating=True)
-    add_output_options(parser)
+    add_output_options(parser, profile=True)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -124,7 +125,9 @@ def run(arguments: argparse.Namespace) -> None:
     with session.stage("reading", "reading the models"):
         inputs = _read(arguments)
     with session.stage("comparing", "comparing"):
-        comparison, audited = _compare(inputs, arguments), _audit(inputs)
+        comparison = _compare(inputs, arguments)
+        with stage("what is left"):
+            audited = _audit(inputs)
         cost = _cost(inputs, arguments)
     figures = comparison.figures() | (audited.figures() if audited else {})
     limits = dict(arguments.fail_above)

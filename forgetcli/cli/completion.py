@@ -41,8 +41,8 @@ def add_arguments(parser: Parser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Describes all commands, and prints."""
     from forgetcli.cli import shells
+    from forgetcli.cli.commands import COMMANDS, parser_of
     from forgetcli.cli.described import options_of
-    from forgetcli.cli.program import COMMANDS, parser_of
 
     commands = {name: options_of(parser_of(name)) for name in COMMANDS}
     print(getattr(shells, arguments.shell)(COMMANDS, commands), end="")

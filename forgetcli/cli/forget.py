@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -114,7 +115,7 @@ def add_arguments(parser: Parser) -> None:
         help=f"wait so long for another run on this model (default: {LOCK_TIMEOUT:g})",
     )
     add_column_options(parser, of="forget-lists and --data", rating=True)
-    add_output_options(parser)
+    add_output_options(parser, profile=True)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -194,19 +195,23 @@ def _forget(
         interactions = data_of(arguments, model)
     if arguments.on_unknown == "fail":
         _require_known(request.resolve(unlearn.training_data(model, interactions)).counts)
+    carries_data = model.interactions is not None
+    handed = [unlearn.training_data(model, interactions)]
+    if not arguments.verify:
+        model, interactions = dataclasses.replace(model, interactions=None), None
     with session.stage("sweeping", "forgetting"):
         result = unlearn.forget(
             model,
             request,
             method="response" if arguments.method == "auto" and arguments.no_retrain else arguments.method,
             sweeps=arguments.sweeps or DEFAULT_SWEEPS,
-            interactions=interactions,
+            interactions=handed.pop(),  # which nobody else holds any more, so that its memory can be used again
             threads=arguments.threads,
             on_progress=session.on_sweep,
             on_step=session.on_step,
         )
     require_unchanged()
-    written = _write(session, arguments, result, target, evidence, carries_data=model.interactions is not None)
+    written = _write(session, arguments, result, target, evidence, carries_data=carries_data)
     session.say(summaries.forget_summary(result, session.seconds["sweeping"]))
     if arguments.method == "auto" and result.method == "retrain":
         session.say(summaries.RETRAINED)

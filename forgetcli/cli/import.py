@@ -6,7 +6,14 @@ import argparse
 import os
 from typing import TYPE_CHECKING, Literal, get_args
 
-from forgetcli.cli.options import BAD_ROWS, DUPLICATES, add_column_options, add_output_options, columns_of
+from forgetcli.cli.options import (
+    DUPLICATES,
+    add_bad_rows_option,
+    add_column_options,
+    add_new_model_option,
+    add_output_options,
+    columns_of,
+)
 from forgetcli.cli.parser import Parser, number, positive_count
 from forgetcli.cli.session import Session
 from forgetcli.cli.targets import require_output_is_no_input
@@ -67,9 +74,7 @@ def add_arguments(parser: Parser) -> None:
     files.add_argument(
         "--data", action="append", required=True, metavar="FILE", help="the data that it was trained on; repeatable"
     )
-    files.add_argument(
-        "-o", "--output", default="model.npz", metavar="MODEL", help="the file to write (default: model.npz)"
-    )
+    add_new_model_option(files)
     files.add_argument("--estimator", metavar="DIR", help="of spark: where the ALS that trained the model was saved")
     ids = parser.add_argument_group("ids", "Of the factors' rows, in their order, where SOURCE does not have them.")
     ids.add_argument("--user-ids", metavar="FILE", help="a .npy, a .txt of one id a line, or a table")
@@ -81,9 +86,7 @@ def add_arguments(parser: Parser) -> None:
         choices=DUPLICATES,
         help="how the trainer took several rows of one pair (default: stop at such rows)",
     )
-    rows.add_argument(
-        "--bad-rows", choices=BAD_ROWS, default="stop", help="at a row that cannot be used (default: stop)"
-    )
+    add_bad_rows_option(rows)
     rows.add_argument(
         "--on-mismatch",
         choices=ON_MISMATCH,

@@ -27,8 +27,11 @@ def add_help_options(parser: Parser) -> None:
     group.add_argument("-h", "--help", action="store_true", help="show this help")
 
 
-def add_output_options(parser: Parser) -> None:
-    """How a command talks, and how much of the machine it takes."""
+def add_output_options(parser: Parser, *, profile: bool = False) -> None:
+    """How a command talks, and how much of the machine it takes.
+
+    profile: whether it can tell where the time goes.
+    """
     group = parser.add_argument_group("output and help")
     group.add_argument("--json", action="store_true", help="print one JSON object on standard output, nothing else")
     group.add_argument(
@@ -36,11 +39,31 @@ def add_output_options(parser: Parser) -> None:
     )
     group.add_argument("-q", "--quiet", action="store_true", help="say nothing but warnings and errors")
     group.add_argument("--progress", action="store_true", help="log progress also where there is no terminal")
+    if profile:
+        group.add_argument(
+            "--profile",
+            action="store_true",
+            help="show each stage's time and the peak memory, on standard error or in the JSON object",
+        )
     group.add_argument("--debug", action="store_true", help="show where in the program an error arose")
     group.add_argument(
         "--threads", type=count, default=0, metavar="N", help="processors to use (default: 0, all); changes no result"
     )
     group.add_argument("-h", "--help", action="store_true", help="show this help")
+
+
+def add_new_model_option(group: argparse._ArgumentGroup) -> None:
+    """Where a model that did not exist before goes."""
+    group.add_argument(
+        "-o", "--output", default="model.npz", metavar="MODEL", help="the file to write (default: model.npz)"
+    )
+
+
+def add_bad_rows_option(group: argparse._ArgumentGroup) -> None:
+    """What becomes of rows that cannot be used."""
+    group.add_argument(
+        "--bad-rows", choices=BAD_ROWS, default="stop", help="at a row that cannot be used (default: stop)"
+    )
 
 
 def add_column_options(parser: Parser, *, of: str, rating: bool = False, title: bool = False) -> None:
@@ -145,11 +168,12 @@ def request_of(arguments: argparse.Namespace, on_digest: OnDigest | None = None)
     on_digest: is told each forget-list's digest.
     """
     from forgetcli.records import ForgetRequest
-    from forgetcli.tables import read_records
 
     named = ForgetRequest.of(users=arguments.user, items=arguments.item)
     if not arguments.records:
         return named
+    from forgetcli.tables import read_records
+
     return read_records(arguments.records, columns_of(arguments), where=arguments.where, on_digest=on_digest) | named
 
 
@@ -158,12 +182,12 @@ def data_of(arguments: argparse.Namespace, model: Model | None = None) -> Intera
 
     model: the one that they are for. Raises UsageError when it has its own.
     """
-    from forgetcli.tables import read_interactions
-
     if not arguments.data:
         return None
     if model is not None and model.interactions is not None:
         raise UsageError("--data is for a model without its interactions, and this one has them")
+    from forgetcli.tables import read_interactions
+
     read = read_interactions(
         arguments.data,
         columns_of(arguments),

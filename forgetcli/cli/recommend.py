@@ -68,7 +68,7 @@ def add_arguments(parser: Parser) -> None:
     group.add_argument("-n", type=positive_count, default=10, metavar="N", help="items for each user (default: 10)")
     group.add_argument("--include-seen", action="store_true", help="also items that the user has had already")
     add_column_options(parser, of="--users and --item-names", title=True)
-    add_output_options(parser)
+    add_output_options(parser, profile=True)
 
 
 def run(arguments: argparse.Namespace) -> None:

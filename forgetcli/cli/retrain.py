@@ -49,7 +49,7 @@ def add_arguments(parser: Parser) -> None:
         "--seed", type=whole_number, metavar="S", help="of the starting factors (default: the model's own)"
     )
     add_column_options(parser, of="forget-lists and --data", rating=True)
-    add_output_options(parser)
+    add_output_options(parser, profile=True)
 
 
 def run(arguments: argparse.Namespace) -> None:

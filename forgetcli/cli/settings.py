@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
+from forgetcli.cli.commands import COMMANDS, parser_of
 from forgetcli.errors import DataError, FileSystemError, UsageError
 
 if TYPE_CHECKING:
@@ -148,10 +149,9 @@ def _file(environment: Mapping[str, str]) -> str | None:
 def _from_file(path: str, command: str, options: Mapping[str, Option]) -> dict[str, Setting]:
     document = _read(path)
     tables = {key: value for key, value in document.items() if isinstance(value, dict)}
-    commands = _commands()
     for name in tables:
-        if name not in commands:
-            raise _unknown(f"{path}: [{name}] is no command", name, commands)
+        if name not in COMMANDS:
+            raise _unknown(f"{path}: [{name}] is no command", name, COMMANDS)
     general = {key: value for key, value in document.items() if key not in tables}
     found = {}
     for where, keys in ((path, general), (f"{path} [{command}]", tables.get(command, {}))):
@@ -226,25 +226,18 @@ def _read(path: str) -> dict[str, Any]:
         raise FileSystemError(f"cannot read the settings file {path}: {error.strerror}") from None
 
 
-def _commands() -> list[str]:
-    from forgetcli.cli.program import COMMANDS
-
-    return list(COMMANDS)
-
-
 def _settable(command: str) -> dict[str, Option]:
     from forgetcli.cli.described import options_of
-    from forgetcli.cli.program import parser_of
 
     return {option.name: option for option in options_of(parser_of(command)) if is_settable(option)}
 
 
 def _all_options() -> set[str]:
-    return {name for command in _commands() for name in _settable(command)}
+    return {name for command in COMMANDS for name in _settable(command)}
 
 
 def _all_variables() -> Iterator[str]:
-    for command in _commands():
+    for command in COMMANDS:
         for name in _settable(command):
             yield _variable(command, name)
             yield _variable("", name)
@@ -254,7 +247,7 @@ def _variable(command: str, option: str) -> str:
     return PREFIX + "_".join(filter(None, (command, option))).upper().replace("-", "_")
 
 
-def _unknown(message: str, name: str, known: Mapping[str, object] | set[str] | list[str]) -> UsageError:
+def _unknown(message: str, name: str, known: Mapping[str, object] | set[str]) -> UsageError:
     close = get_close_matches(name, known, n=1)
     meant = f"did you mean {close[0]}? " if close else ""
     return UsageError(message, hint=f"{meant}see forget help settings")

@@ -13,6 +13,9 @@ Summaries = Mapping[str, str]
 Commands = Mapping[str, Sequence[Option]]
 
 GLOBAL_FLAGS = {"--help": "show the help", "--version": "show the version"}
+HELP = ("help", "explain a command, or settings")
+TOPICS = {"settings": "defaults of options, from the environment or a file"}
+"""What help explains besides the commands."""
 
 
 def bash(summaries: Summaries, commands: Commands) -> str:
@@ -32,7 +35,8 @@ def bash(summaries: Summaries, commands: Commands) -> str:
             else:
                 values.append(f"        {patterns}) kind={'files' if option.takes_file else 'nothing'} ;;")
     return _BASH.format(
-        commands=" ".join([*summaries, "help"]),
+        commands=" ".join([*summaries, HELP[0]]),
+        topics=" ".join([*summaries, *TOPICS]),
         flags=" ".join(GLOBAL_FLAGS),
         cases="\n".join(cases),
         values="\n".join(values),
@@ -41,24 +45,29 @@ def bash(summaries: Summaries, commands: Commands) -> str:
 
 def zsh(summaries: Summaries, commands: Commands) -> str:
     """For zsh, with descriptions; after `compinit`, or as a file `_forget` on the function path."""
-    listed = "\n".join(f"        {_quoted(f'{name}:{purpose}')}" for name, purpose in summaries.items())
+    listed, topics, flags = (
+        "\n".join(f"        {_quoted(f'{name}:{purpose}')}" for name, purpose in described.items())
+        for described in ({**summaries, HELP[0]: HELP[1]}, {**summaries, **TOPICS}, GLOBAL_FLAGS)
+    )
     cases = []
     for name, options in commands.items():
         specifications = " \\\n                ".join(each for option in options for each in _zsh_option(option))
         cases.append(f"        {name})\n            _arguments -s -S : \\\n                {specifications} ;;")
-    return _ZSH.format(listed=listed, cases="\n".join(cases))
+    return _ZSH.format(listed=listed, topics=topics, flags=flags, cases="\n".join(cases))
 
 
 def fish(summaries: Summaries, commands: Commands) -> str:
     """For fish 3 and later, with descriptions."""
-    none_yet = f"'not __fish_seen_subcommand_from {' '.join(summaries)}'"
-    lines = ["# Completion of forget for fish.", "complete -c forget -f"]
-    for name, purpose in summaries.items():
+    none_yet, after_help = "__forget_begins", "'__forget_command_is help'"
+    lines = [_FISH]
+    for name, purpose in {**summaries, HELP[0]: HELP[1]}.items():
         lines.append(f"complete -c forget -n {none_yet} -a {name} -d {_quoted(purpose)}")
     for flag, purpose in GLOBAL_FLAGS.items():
         lines.append(f"complete -c forget -n {none_yet} -l {flag[2:]} -d {_quoted(purpose)}")
+    for name, purpose in {**summaries, **TOPICS}.items():
+        lines.append(f"complete -c forget -n {after_help} -a {name} -d {_quoted(purpose)}")
     for name, options in commands.items():
-        seen = f"complete -c forget -n '__fish_seen_subcommand_from {name}'"
+        seen = f"complete -c forget -n '__forget_command_is {name}'"
         for option in options:
             if option.flags:
                 lines.append(f"{seen} {_fish_option(option)}")
@@ -125,7 +134,7 @@ _forget() {{
         previous=${{COMP_WORDS[COMP_CWORD - 2]}}
     fi
     case $command in
-        help) words='{commands}' ;;
+        help) words='{topics}' ;;
 {cases}
     esac
     case $command:$previous in
@@ -149,18 +158,28 @@ _ZSH = """\
 #compdef forget
 # Completion of forget for zsh.
 _forget() {{
-    local -a commands
+    local -a commands topics flags
     commands=(
 {listed}
     )
+    topics=(
+{topics}
+    )
+    flags=(
+{flags}
+    )
     if (( CURRENT == 2 )); then
-        _describe -t commands command commands
+        if [[ $PREFIX = -* ]]; then
+            _describe -o -t options option flags
+        else
+            _describe -t commands command commands
+        fi
         return
     fi
     shift words
     (( CURRENT-- ))
     case $words[1] in
-        help) (( CURRENT == 2 )) && _describe -t commands command commands ;;
+        help) (( CURRENT == 2 )) && _describe -t topics topic topics ;;
 {cases}
     esac
 }}
@@ -170,3 +189,14 @@ else
     compdef _forget forget
 fi
 """
+
+_FISH = """\
+# Completion of forget for fish.
+function __forget_begins
+    test (count (commandline -opc)) -eq 1
+end
+function __forget_command_is
+    set -l typed (commandline -opc)
+    test "$typed[2]" = $argv[1]
+end
+complete -c forget -f"""

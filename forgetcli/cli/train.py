@@ -8,9 +8,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, get_args
 
 from forgetcli.cli.options import (
-    BAD_ROWS,
     DUPLICATES,
+    add_bad_rows_option,
     add_column_options,
+    add_new_model_option,
     add_output_options,
     add_where_option,
     columns_of,
@@ -61,9 +62,7 @@ def add_arguments(parser: Parser) -> None:
     """The command's own arguments, and the shared ones."""
     files = parser.add_argument_group("files")
     files.add_argument("data", nargs="+", metavar="DATA", help="tables of interactions; - is standard input")
-    files.add_argument(
-        "-o", "--output", default="model.npz", metavar="MODEL", help="the file to write (default: model.npz)"
-    )
+    add_new_model_option(files)
     files.add_argument(
         "--no-interactions",
         action="store_true",
@@ -78,11 +77,9 @@ def add_arguments(parser: Parser) -> None:
         choices=DUPLICATES,
         help="what becomes of several rows of one pair (default: last, by time where there is a time column)",
     )
-    rows.add_argument(
-        "--bad-rows", choices=BAD_ROWS, default="stop", help="at a row that cannot be used (default: stop)"
-    )
+    add_bad_rows_option(rows)
     add_column_options(parser, of="DATA and --validation", rating=True)
-    add_output_options(parser)
+    add_output_options(parser, profile=True)
 
 
 def _add_model_options(parser: Parser) -> None:
@@ -91,7 +88,8 @@ def _add_model_options(parser: Parser) -> None:
     group.add_argument(
         "--objective",
         choices=get_args(Objective),
-        help="(default: explicit where there are ratings that differ, else implicit)",
+        help="predict ratings, or rank what was not seen (default: explicit where there are ratings that differ, else "
+        "implicit)",
     )
     group.add_argument("--factors", type=positive_count, metavar="K", help=f"the rank (default: {explicit.factors})")
     group.add_argument(

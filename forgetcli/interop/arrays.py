@@ -110,13 +110,7 @@ class ForeignArrays:
         text = self.text(key)
         if text is None:
             raise DataError(f"{self.name} has no {key!r}: the trainer's own parameters, as JSON")
-        try:
-            found = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise DataError(f"{self.name}: {key} is not valid JSON") from error
-        if not isinstance(found, dict):
-            raise DataError(f"{self.name}: {key} should be a JSON object")
-        return found
+        return json_object(text, f"{self.name}: {key}")
 
 
 @contextmanager
@@ -169,6 +163,17 @@ def checked_matrix(values: NDArray[Any], name: str) -> Array:
     if values.ndim != 2 or 0 in values.shape:
         raise DataError(f"{name} has the shape {values.shape}, and factors have one row a user or item")
     return _finite(np.ascontiguousarray(values, values.dtype.newbyteorder("=")), name)
+
+
+def json_object(text: str | bytes, name: str) -> dict[str, Any]:
+    """The members of a JSON object. Raises DataError for any other text."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{name} is not valid JSON") from error
+    if not isinstance(found, dict):
+        raise DataError(f"{name} should be a JSON object")
+    return found
 
 
 def ids_of_array(values: NDArray[Any], name: str) -> Ids:

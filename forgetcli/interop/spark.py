@@ -12,7 +12,6 @@ The model's own metadata do not say λ, α or the objective; those of the estima
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ import numpy as np
 from forgetcli.errors import DataError, UsageError
 from forgetcli.files import StrPath, file_system_errors
 from forgetcli.ids import Ids, Utf8Ids
-from forgetcli.interop.arrays import checked_matrix
+from forgetcli.interop.arrays import checked_matrix, json_object
 from forgetcli.interop.foreign import ForeignModel, Stated, sides
 from forgetcli.model import Array
 from forgetcli.tables import read_factor_table
@@ -116,13 +115,7 @@ def _metadata(directory: Path) -> dict[str, Any]:
         for file in files:
             with file.open("rb") as stream:
                 text += stream.read(_MAX_METADATA)
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{directory} has no metadata that can be read") from error
-    if not isinstance(found, dict):
-        raise DataError(f"{directory} has no metadata that can be read")
-    return found
+    return json_object(text, f"{directory / 'metadata'}")
 
 
 def _factors(directory: Path) -> tuple[Ids, Array]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import resource
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
 from forgetcli import __version__
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from forgetcli.ids import Vocabulary
     from forgetcli.interop import Exported, Imported
     from forgetcli.model import Model
+    from forgetcli.profiling import Stage
     from forgetcli.receipt import Match, Receipt
     from forgetcli.recommending import Recommendations
     from forgetcli.records import RequestCounts
@@ -43,7 +46,7 @@ def envelope(command: str, document: Document, seconds: dict[str, float]) -> Doc
         "forgetcli_version": __version__,
         **document,
         "seconds": {stage: round(taken, 6) for stage, taken in seconds.items()},
-        "peak_memory_bytes": _peak_memory(),
+        "peak_memory_bytes": peak_memory(),
     }
 
 
@@ -266,7 +269,15 @@ def _standing(standing: Standing | None) -> Document | None:
     return {"objective": standing.objective, "relative_gradient": standing.relative_gradient}
 
 
-def _peak_memory() -> int:
-    """The most memory that the process has held at once; macOS counts in bytes, others in units of 1024."""
+def profile_members(stages: Sequence[Stage]) -> list[Document]:
+    """One object a stage."""
+    return [{**dataclasses.asdict(stage), "seconds": round(stage.seconds, 6)} for stage in stages]
+
+
+def peak_memory() -> int:
+    """The most memory in bytes that the process has held at once."""
+    with suppress(OSError, StopIteration), open("/proc/self/status", encoding="ascii") as status:
+        line = next(line for line in status if line.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024  # the next figure may be that of the parent, before this program was loaded
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most if sys.platform == "darwin" else most * 1024

@@ -90,9 +90,12 @@ def inline_svg(panel: Panel, name: str) -> str:
     return _svg([panel], name)
 
 
-def lone_svg(panels: Sequence[Panel], name: str, description: str) -> bytes:
-    """The panels side by side as a file of its own, with colours for light and dark."""
-    drawn = _svg(panels, name)
+def lone_svg(panels: Sequence[Panel], name: str, description: str, *, columns: int | None = None) -> bytes:
+    """The panels side by side as a file of its own, with colours for light and dark.
+
+    columns: so many in a row; None is all.
+    """
+    drawn = _svg(panels, name, columns)
     head, tag, rest = drawn.partition(">")
     described = f'{head} xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"{tag}'
     return f"{described}<title>{html.escape(description)}</title><style>{style('svg')}</style>{rest}\n".encode()
@@ -108,18 +111,20 @@ def style(selector: str) -> str:
     return f"{selector}{{{values(LIGHT)}--font:{FONT}}}{dark}"
 
 
-def _svg(panels: Sequence[Panel], name: str) -> str:
+def _svg(panels: Sequence[Panel], name: str, columns: int | None = None) -> str:
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it tells of its font cache
     import matplotlib
     from matplotlib.figure import Figure
 
     width, height = INCHES
+    columns = columns or len(panels)
+    rows = -(-len(panels) // columns)
     with matplotlib.rc_context({**_STYLE, "svg.hashsalt": name}):
         figure = Figure(
-            figsize=(width * len(panels), height * max(panel.height for panel in panels)), layout="constrained"
+            figsize=(width * columns, height * rows * max(panel.height for panel in panels)), layout="constrained"
         )
         for number, panel in enumerate(panels, start=1):
-            panel.draw(figure.add_subplot(1, len(panels), number))
+            panel.draw(figure.add_subplot(rows, columns, number))
         file = io.StringIO()
         figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     return _adapted(file.getvalue(), name)

@@ -16,6 +16,7 @@ import types
 from collections.abc import Callable
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from forgetcli.profiling import Stage
 from forgetcli.report.documents import SCHEMA_VERSION
 
 Schema = dict[str, Any]
@@ -50,7 +51,10 @@ def schema(command: str) -> Schema:
             {"type": ["integer", "null"]}, "the most that the process held; null where the system does not tell"
         ),
     }
-    shapes = [members({**shared, **own, **last}, *_OPTIONAL.get(command, ())) for own in _COMMANDS[command]()]
+    optional = [*_OPTIONAL.get(command, ()), *(["profile"] if command in PROFILED else [])]
+    if command in PROFILED:
+        last = {"profile": each(derived(Stage), "with --profile: one object a stage, its parts behind it"), **last}
+    shapes = [members({**shared, **own, **last}, *optional) for own in _COMMANDS[command]()]
     return {
         "$schema": DRAFT,
         "title": f"forget {command} --json",
@@ -324,6 +328,9 @@ def _export() -> Shapes:
         }
     ]
 
+
+PROFILED = ("train", "forget", "retrain", "compare", "recommend")
+"""The commands that have --profile."""
 
 _OPTIONAL = {"recommend": ("output", "recommendations")}
 """Members that depend on where the result goes."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
@@ -11,10 +12,11 @@ from rich.table import Table
 from rich.text import Text
 
 from forgetcli.printable import printable
-from forgetcli.report.text import WIDTH
+from forgetcli.report.text import WIDTH, duration
 
 if TYPE_CHECKING:
     from forgetcli.model import Model
+    from forgetcli.profiling import Stage
     from forgetcli.recommending import Recommendations
     from forgetcli.tables import ItemNames
 
@@ -22,6 +24,27 @@ if TYPE_CHECKING:
 def recommendation_tables(model: Model, names: ItemNames | None, found: Recommendations) -> str:
     """A table for each user: rank, title, item, score."""
     return "".join(f"{_recommendations(model, names, found, place)}\n" for place in range(len(found)))
+
+
+def profile_table(stages: Sequence[Stage], total: float) -> str:
+    """A line a stage, its parts indented below it: how often, how long, which part of the whole, and the most memory
+    by then.
+
+    total: seconds of the whole, to show what lies between the stages.
+    """
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("stage", no_wrap=True, overflow="ellipsis", max_width=WIDTH // 2)
+    for heading in ("times", "time", "share", "peak memory"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for stage in stages:
+        peak = "" if stage.peak_memory_bytes is None else f"{stage.peak_memory_bytes / 2**20:,.0f} MiB"
+        times = str(stage.times) if stage.times > 1 else ""
+        name = "  " * (len(stage.path) - 1) + printable(stage.path[-1])
+        table.add_row(Text(name), times, duration(stage.seconds), f"{stage.share:.1%}", peak)
+    between = max(0.0, total - sum(stage.seconds for stage in stages if len(stage.path) == 1))
+    table.add_row("between them", "", duration(between), f"{between / total:.1%}" if total > 0 else "", "")
+    table.add_row("all", "", duration(total), "", "")
+    return rendered(table)
 
 
 def figures_table(*headings: str) -> Table:

@@ -15,38 +15,25 @@ from forgetcli.tables.partitions import Partitions
 from forgetcli.tables.typed import TypedColumns, cut
 
 
-def arrow_file_table(
+def arrow_table(
     name: str,
     file: pa.NativeFile,
     options: ColumnOptions,
     wanted: Wanted,
     where: Filter | None = None,
     partitions: Partitions | None = None,
+    *,
+    is_stream: bool,
 ) -> Table:
-    """The rows of an open Arrow file, only the columns asked for being read. Raises as `TypedColumns.find` does."""
-    with _sound():
-        names = pa.ipc.open_file(file).schema.names
-    columns = TypedColumns.find(name, names, options, wanted, where, partitions or {})
-    file.seek(0)
-    reader = pa.ipc.open_file(file, options=_only(columns))
-    batches = (reader.get_batch(number) for number in range(reader.num_record_batches))
-    return Table(name, columns.found, _pieces(columns, batches))
+    """The rows of an open Arrow file, only the columns asked for being read, or of a stream, of which all have to be.
 
-
-def arrow_stream_table(
-    name: str,
-    stream: pa.NativeFile,
-    options: ColumnOptions,
-    wanted: Wanted,
-    where: Filter | None = None,
-    partitions: Partitions | None = None,
-) -> Table:
-    """The same of a stream, of which every column has to be read."""
+    Raises as `TypedColumns.find` does.
+    """
     with _sound():
-        reader = pa.ipc.open_stream(stream)
+        reader = pa.ipc.open_stream(file) if is_stream else pa.ipc.open_file(file)
         names = reader.schema.names
     columns = TypedColumns.find(name, names, options, wanted, where, partitions or {})
-    return Table(name, columns.found, _pieces(columns, reader))
+    return Table(name, columns.found, _pieces(columns, reader if is_stream else _projected(file, columns)))
 
 
 @contextmanager
@@ -58,8 +45,10 @@ def _sound() -> Iterator[None]:
         raise pa.ArrowInvalid(str(error)) from error
 
 
-def _only(columns: TypedColumns) -> pa.ipc.IpcReadOptions:
-    return pa.ipc.IpcReadOptions(included_fields=columns.in_file())
+def _projected(file: pa.NativeFile, columns: TypedColumns) -> Iterator[pa.RecordBatch]:
+    file.seek(0)
+    reader = pa.ipc.open_file(file, options=pa.ipc.IpcReadOptions(included_fields=columns.in_file()))
+    return (reader.get_batch(number) for number in range(reader.num_record_batches))
 
 
 def _pieces(columns: TypedColumns, batches: Iterator[pa.RecordBatch]) -> Iterator[Callable[[], Batch]]:

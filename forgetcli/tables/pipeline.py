@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 from forgetcli.digests import OnDigest
-from forgetcli.tables.arrow import arrow_file_table, arrow_stream_table
+from forgetcli.tables.arrow import arrow_table
 from forgetcli.tables.batches import Batch, Table
 from forgetcli.tables.columns import ColumnOptions, Wanted
 from forgetcli.tables.filters import Filter
@@ -63,10 +63,9 @@ def _table(
         return parquet_table(source.name, file.file, options, wanted, threads, where, source.partitions, remote=remote)
     if file.kind == "frame":
         return frame_table(source.name, file.file, options, wanted, where)
-    if file.kind == "arrow":
-        return arrow_file_table(source.name, file.file, options, wanted, where, source.partitions)
-    if file.kind == "arrow stream":
-        return arrow_stream_table(source.name, file.file, options, wanted, where, source.partitions)
+    if file.kind in ("arrow", "arrow stream"):
+        is_stream = file.kind == "arrow stream"
+        return arrow_table(source.name, file.file, options, wanted, where, source.partitions, is_stream=is_stream)
     return text_table(source, file.file, options, wanted, where)
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from forgetcli.errors import DataError
 from forgetcli.ids import Vocabulary
 from forgetcli.interactions import Duplicates, Heldout, Interactions
+from forgetcli.profiling import stage
 from forgetcli.tables.batches import BadRows, Batch
 from forgetcli.tables.columns import ColumnOptions, Role, Wanted
 from forgetcli.tables.filters import Filter
@@ -93,8 +94,9 @@ def read_interactions(
     if on_encoding is not None:
         on_encoding()
     pa.default_memory_pool().release_unused()
-    users, user_rows = gathered.users.finish()
-    items, item_rows = gathered.items.finish()
+    with stage("numbering ids"):
+        users, user_rows = gathered.users.finish()
+        items, item_rows = gathered.items.finish()
     has_ratings = gathered.ratings is not None
     ratings = gathered.ratings.take() if gathered.ratings is not None else np.ones(len(user_rows), np.float32)
     times = gathered.times.take() if gathered.times is not None else None

@@ -19,6 +19,7 @@ from forgetcli.errors import UsageError
 from forgetcli.files import atomic_write, check_writable
 from forgetcli.ids import Vocabulary, take_ids
 from forgetcli.printable import printable
+from forgetcli.profiling import stage
 from forgetcli.tables.ids import ids_to_arrow
 from forgetcli.tables.lists import ItemNames
 from forgetcli.tables.remote import check_reachable, remote, remote_write
@@ -143,9 +144,10 @@ class RecommendationWriter:
         scores: (m, n), of one dtype in every call.
         """
         step = max(1, PIECE_ROWS // max(1, items.shape[1]))
-        for begin in range(0, len(users), step):
-            part = slice(begin, begin + step)
-            self._sink.write(self._rows.table(users[part], items[part], scores[part]))
+        with stage("writing"):
+            for begin in range(0, len(users), step):
+                part = slice(begin, begin + step)
+                self._sink.write(self._rows.table(users[part], items[part], scores[part]))
 
     def close(self) -> None:
         """Writes what is buffered; without any rows, a table with columns all the same."""
