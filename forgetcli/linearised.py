@@ -50,9 +50,9 @@ class Coordinates:
     """Coordinates x̃ = Eᵀ x of the factors in which the matrices of all rows of a side are nearly diagonal.
 
     Row a's normal matrix is about n_a M + G + λ s_a I, with M the mean of w x xᵀ over all entries and G the unobserved
-    pairs' part. Where G is 0, E has the eigenvectors of M, and else those of G, which then costs no more than the ridge;
-    the two are much alike. Rows are solved by conjugate gradients in these coordinates, with the diagonal of n_a M, or
-    with biases what is bordered by theirs, for a preconditioner.
+    pairs' part. Where G is 0, E has the eigenvectors of M, and else those of G, which then costs no more than the ridge
+    does; the two are much alike. Conjugate gradients are preconditioned by what is diagonal in these coordinates, and
+    with biases by their row and column of M.
 
     vectors: (k, k), E, each eigenvector a column.
     mean:    (d,), the diagonal of M in these coordinates; with biases, the last element is theirs.

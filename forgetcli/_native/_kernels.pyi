@@ -47,8 +47,12 @@ def gram(x: _Matrix, threads: int) -> _Matrix:
     """(k, k): Σ x xᵀ over the rows of x (n, k)."""
 
 # Passes over the entries that form no row's matrix (bind_coupling.cpp, hot_coupling.cpp; the meaning is in coupling.h).
-# The inverses of the rows' normal matrices are applied by conjugate gradients, up to a residual of `tolerance`, with
-# E (n · slope + offset)⁻¹ Eᵀ as the preconditioner of a row of n entries; `vectors` is E (d, d), d = k or k + 1.
+# The inverses of the rows' normal matrices are applied by conjugate gradients, up to a residual of `tolerance`, in the
+# coordinates x̃ = Eᵀ x: `vectors` is E (k, k), orthogonal; `mean` (d,), d = k or k + 1 with a bias, and `border` (k,)
+# make the preconditioner, and `dense` (k,) is the diagonal part of all rows' matrices.
+
+def inner_product(*, factors: _Matrix, bias: _Vector, stacked: _Matrix) -> float:
+    """Σ of the products of a side's elements and those of a stacked one, (n, k) or (n, k + 1), in float64."""
 
 def row_gradients(
     *,
@@ -154,6 +158,12 @@ def solve_normal(
 ) -> tuple[_Matrix, _Vector]:
     """The inverses of the rows' normal matrices times a right-hand side for each (n, d): factors (n, k) and bias
     (n,)."""
+
+# Memory (bind_buffers.cpp)
+
+def empty(like: _Matrix, rows: int) -> _Matrix:
+    """An uninitialised array of so many rows like those of `like`, in memory that has been used before, if there is
+    some."""
 
 # Interactions in compressed sparse rows (csr_build.cpp, csr_change.cpp; the meaning is in csr.h)
 

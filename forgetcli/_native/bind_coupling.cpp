@@ -255,7 +255,7 @@ std::tuple<Output<T, 2>, Output<double, 1>, Output<double, 1>, Output<T, 2>, Out
     std::optional<Input<std::int64_t, 1>> rows, int threads) {
     const Arguments<T> arguments{indptr,    indices,    values, other,      other_bias, std::nullopt,
                                  with_bias, confidence, target, background, reg,        reg_by_count};
-    const RowObjective<T> o = arguments.checked();
+    const RowObjective<T> o = arguments.checked(false);
     const RowList list = RowList::of(rows, arguments.n_rows());
     require_own(o, list, factors, bias);
     T *gradients, *step, *bias_step;
@@ -295,7 +295,7 @@ std::tuple<Output<T, 2>, Output<T, 2>, Output<T, 1>> solve_coupled(
     int threads) {
     const Arguments<T> arguments{indptr,    indices,    values, other,      other_bias, std::nullopt,
                                  with_bias, confidence, target, background, reg,        reg_by_count};
-    const RowObjective<T> o = arguments.checked();
+    const RowObjective<T> o = arguments.checked(false);
     const RowList list{nullptr, arguments.n_rows()};
     require_own(o, list, factors, bias);
     require(direction.shape(0) == other.shape(0) && direction.shape(1) == other.shape(1),
@@ -335,7 +335,7 @@ std::tuple<Output<T, 2>, Output<T, 1>> solve_normal(
     std::optional<Input<std::int64_t, 1>> rows, int threads) {
     const Arguments<T> arguments{indptr,    indices,    values,     other,      std::nullopt, std::nullopt,
                                  with_bias, confidence, {0.0, 0.0}, background, reg,          reg_by_count};
-    const RowObjective<T> o = arguments.checked();
+    const RowObjective<T> o = arguments.checked(false);
     const RowList list = RowList::of(rows, arguments.n_rows());
     const int d = o.dimension();
     require(static_cast<std::int64_t>(rhs.shape(0)) == list.count && static_cast<int>(rhs.shape(1)) == d,
@@ -354,9 +354,33 @@ std::tuple<Output<T, 2>, Output<T, 1>> solve_normal(
     return {solution_out, bias_out};
 }
 
+// Σ of the products of a side's elements and those of a stacked direction, in float64.
+template <typename T>
+double inner_product(Input<T, 2> factors, Input<T, 1> bias, Input<T, 2> stacked) {
+    const std::size_t n = factors.shape(0), k = factors.shape(1), d = stacked.shape(1);
+    require(bias.shape(0) == n && stacked.shape(0) == n && (d == k || d == k + 1),
+            "stacked must be (n, k), or (n, k + 1) with the bias");
+    constexpr std::size_t LANES = 8;
+    double sums[LANES] = {};
+    for (std::size_t i = 0; i < n; ++i) {
+        const T *x = factors.data() + i * k, *y = stacked.data() + i * d;
+        std::size_t j = 0;
+        for (; j + LANES <= k; j += LANES) {
+            for (std::size_t lane = 0; lane < LANES; ++lane) sums[lane] += double(x[j + lane]) * double(y[j + lane]);
+        }
+        for (; j < k; ++j) sums[0] += double(x[j]) * double(y[j]);
+        if (d > k) sums[1] += double(bias.data()[i]) * double(y[k]);
+    }
+    double total = 0;
+    for (const double sum : sums) total += sum;
+    return total;
+}
+
 template <typename T>
 void bind(nb::module_& m) {
     using namespace nb::literals;
+    m.def("inner_product", &inner_product<T>, nb::kw_only(), "factors"_a.noconvert(), "bias"_a.noconvert(),
+          "stacked"_a.noconvert());
     m.def("row_gradients", &row_gradients<T>, nb::kw_only(), "indptr"_a, "indices"_a, "values"_a,
           "other"_a.noconvert(), "other_bias"_a.none(), "gram"_a.none(), "with_bias"_a, "confidence"_a, "target"_a,
           "background"_a, "reg"_a, "reg_by_count"_a, "factors"_a.noconvert(), "bias"_a.noconvert(), "rows"_a.none(),
@@ -364,16 +388,17 @@ void bind(nb::module_& m) {
     m.def("newton_rows", &newton_rows<T>, nb::kw_only(), "indptr"_a, "indices"_a, "values"_a, "other"_a.noconvert(),
           "other_bias"_a.none(), "with_bias"_a, "confidence"_a, "target"_a, "background"_a, "reg"_a,
           "reg_by_count"_a, "factors"_a.noconvert(), "bias"_a.noconvert(), "vectors"_a.noconvert(),
-          "mean"_a.noconvert(), "border"_a.noconvert(), "dense"_a.noconvert(), "tolerance"_a, "max_iterations"_a, "rows"_a.none(),
-          "threads"_a);
+          "mean"_a.noconvert(), "border"_a.noconvert(), "dense"_a.noconvert(), "tolerance"_a, "max_iterations"_a,
+          "rows"_a.none(), "threads"_a);
     m.def("solve_coupled", &solve_coupled<T>, nb::kw_only(), "indptr"_a, "indices"_a, "values"_a,
           "other"_a.noconvert(), "other_bias"_a.none(), "with_bias"_a, "confidence"_a, "target"_a,
           "background"_a, "reg"_a, "reg_by_count"_a, "factors"_a.noconvert(), "bias"_a.noconvert(),
           "direction"_a.noconvert(), "direction_bias"_a.none(), "direction_gram"_a.none(), "vectors"_a.noconvert(),
-          "mean"_a.noconvert(), "border"_a.noconvert(), "dense"_a.noconvert(), "tolerance"_a, "max_iterations"_a, "half"_a, "threads"_a);
+          "mean"_a.noconvert(), "border"_a.noconvert(), "dense"_a.noconvert(), "tolerance"_a, "max_iterations"_a,
+          "half"_a, "threads"_a);
     m.def("solve_normal", &solve_normal<T>, nb::kw_only(), "indptr"_a, "indices"_a, "values"_a, "other"_a.noconvert(),
-          "with_bias"_a, "confidence"_a, "background"_a, "reg"_a, "reg_by_count"_a,
-          "rhs"_a.noconvert(), "vectors"_a.noconvert(), "mean"_a.noconvert(), "border"_a.noconvert(), "dense"_a.noconvert(), "tolerance"_a,
+          "with_bias"_a, "confidence"_a, "background"_a, "reg"_a, "reg_by_count"_a, "rhs"_a.noconvert(),
+          "vectors"_a.noconvert(), "mean"_a.noconvert(), "border"_a.noconvert(), "dense"_a.noconvert(), "tolerance"_a,
           "max_iterations"_a, "rows"_a.none(), "threads"_a);
 }
 

@@ -79,7 +79,8 @@ struct Arguments {
 
     std::int64_t n_rows() const { return static_cast<std::int64_t>(indptr.shape(0)) - 1; }
 
-    RowObjective<T> checked() const {
+    // looked_up: the kernel will look up rows of `other` where they are.
+    RowObjective<T> checked(bool looked_up = true) const {
         require(indptr.shape(0) >= 1 && indptr.data()[0] == 0, "indptr must start at 0");
         require(indices.shape(0) == values.shape(0), "indices and values differ in length");
         const std::int64_t nnz = static_cast<std::int64_t>(indices.shape(0));
@@ -100,7 +101,7 @@ struct Arguments {
                 indices.data(),
                 values.data(),
                 nnz,
-                on_cache_lines(),
+                looked_up ? on_cache_lines() : other.data(),
                 other_bias ? other_bias->data() : nullptr,
                 n_other,
                 static_cast<int>(rank),
