@@ -191,6 +191,30 @@ def test_the_dense_gram_is_the_oracles_for_any_number_of_threads(rank: int, dtyp
     assert actual.tobytes() == _native.gram(x, threads=1).tobytes()
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("rank", [1, 8, 21])
+def test_inner_products_are_summed_in_float64(rank: int, dtype: type) -> None:
+    rng = np.random.default_rng(7)
+    factors, bias = (rng.normal(1, 0.1, shape).astype(dtype) for shape in ((3_000, rank), 3_000))
+    stacked = rng.normal(1, 0.1, (3_000, rank + 1)).astype(dtype)
+    whole = np.column_stack([factors, bias]).astype(np.float64)
+    actual = _native.inner_product(factors=factors, bias=bias, stacked=stacked)
+    assert actual == pytest.approx(np.sum(whole * stacked.astype(np.float64)), rel=1e-14)
+    factors_alone = _native.inner_product(factors=factors, bias=bias, stacked=stacked[:, :rank].copy())
+    assert factors_alone == pytest.approx(np.sum(whole[:, :rank] * stacked[:, :rank].astype(np.float64)), rel=1e-14)
+    with pytest.raises(ValueError, match="stacked"):
+        _native.inner_product(factors=factors, bias=bias, stacked=stacked[1:])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_room_for_a_matrix_has_its_columns_and_dtype(dtype: type) -> None:
+    room = _native.empty(np.zeros((2, 3), dtype), 5)
+    assert (room.shape, room.dtype) == ((5, 3), np.dtype(dtype))
+    assert room.flags.writeable
+    with pytest.raises(MemoryError):
+        _native.empty(room, 2**62)
+
+
 def broken(problem: RowProblem, **changes: Any) -> dict[str, Any]:
     return {**arguments(problem, np.float32), **changes}
 
