@@ -128,6 +128,8 @@ def told_slope(points: Sequence[Point], varied: str, figure: str) -> str:
 
 def draw(points: Sequence[Point], path: Path) -> None:
     """Four panels, two by two: time and memory, by ratings and by rank."""
+    from matplotlib.ticker import LogLocator, NullLocator
+
     from forgetcli.report.drawing import KEPT, ORIGINAL, UNLEARNED, Panel, lone_svg
 
     colours = {"sweep": UNLEARNED, "rest": KEPT, "forget": ORIGINAL, "train_peak": UNLEARNED, "forget_peak": ORIGINAL}
@@ -143,6 +145,9 @@ def draw(points: Sequence[Point], path: Path) -> None:
             axes.set(xscale="log", yscale="log", xlabel=label, title=title)
             axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
             axes.set_xticks([], minor=True)
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+            axes.yaxis.set_minor_locator(NullLocator())
             axes.legend(title="slope", fontsize=9)
 
         return on

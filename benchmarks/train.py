@@ -40,6 +40,7 @@ FORGOTTEN_SEED = 20261122
 START_UP_RUNS = 11
 
 TRAIN, ONE, MANY, RETRAIN = "train", "forget one user", "forget 1 % of the users", "retrain without those"
+BARS = {ONE: "forget one user", MANY: "forget 1 %", RETRAIN: "retrain"}
 STAGES = ("start and end", "reading", "encoding", "sweeping", "writing")
 SHADES = (0.25, 0.45, 0.55, 1.0, 0.75)
 """By STAGES, of a bar's parts: the opacity."""
@@ -135,7 +136,8 @@ def print_table(commands: dict[str, list[Finished]]) -> None:
     print("| | " + " | ".join(commands) + " |\n" + "|---" * (len(commands) + 1) + "|")
     print("| **wall time, s** | " + " | ".join(spread([r.wall for r in runs]) for runs in commands.values()) + " |")
     for stage in STAGES:
-        cells = (spread([r.part(stage) for r in runs], 2) for runs in commands.values())
+        parts = ([r.part(stage) for r in runs] for runs in commands.values())
+        cells = (spread(part, 2) if any(part) else "" for part in parts)
         print(f"| {stage}, s | " + " | ".join(cells) + " |")
     print("| processor time, s | " + " | ".join(spread([r.cpu for r in runs]) for runs in commands.values()) + " |")
     cells = (spread([r.peak / 2**20 for r in runs], 0) for runs in commands.values())
@@ -146,7 +148,7 @@ def picture(commands: dict[str, list[Finished]], shape: dict[str, Any]) -> bytes
     """A bar a command, its stages side by side: median seconds, the least work on top."""
     from forgetcli.report.drawing import INK, RETRAINED, UNLEARNED, Panel, lone_svg
 
-    shown = [name for name in (ONE, MANY, RETRAIN) if name in commands]
+    shown = [name for name in BARS if name in commands]
 
     def draw(axes: Any) -> None:
         for place, name in enumerate(shown):
@@ -155,10 +157,12 @@ def picture(commands: dict[str, list[Finished]], shape: dict[str, Any]) -> bytes
                 width = statistics.median(run.part(stage) for run in commands[name])
                 axes.barh(place, width, left=left, height=0.6, color=colour, alpha=shade, linewidth=0)
                 left += width
-            axes.text(left, place, f"  {left:.1f} s", va="center", ha="left", color=INK)
-        axes.set_yticks(range(len(shown)), [name.replace(" of the users", "").replace(" those", "") for name in shown])
+            axes.annotate(
+                f"{left:.1f} s", (left, place), (4, 0), textcoords="offset points", va="center", ha="left", color=INK
+            )
+        axes.set_yticks(range(len(shown)), [BARS[name] for name in shown])
         axes.invert_yaxis()
-        axes.margins(x=0.12)
+        axes.margins(x=0.14)
         axes.grid(visible=False, axis="y")
         axes.set_xlabel("seconds, the whole command; dark: sweeping")
         axes.set_title(f"{shape['interactions'] / 1e6:.0f} million ratings, k = {shape['config']['factors']}")

@@ -17,6 +17,12 @@ Side = Literal["users", "items"]
 MAX_FACTORS = 4096
 """A rank above this is a slip of the finger: one row's normal matrix would take 64 MiB."""
 
+MAX_SWEEPS = 100_000
+"""Nobody trains so long; but a foreign model's file can say so, and each sweep has its entry in the history."""
+
+_SHOWN = 60
+"""Characters of a value in a message."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
@@ -74,7 +80,12 @@ class TrainConfig:
             f"a whole number from 1 to {MAX_FACTORS}",
             self.factors,
         )
-        _require(_is_int(self.sweeps) and self.sweeps >= 1, "sweeps", "a whole number, at least 1", self.sweeps)
+        _require(
+            _is_int(self.sweeps) and 1 <= self.sweeps <= MAX_SWEEPS,
+            "sweeps",
+            f"a whole number from 1 to {MAX_SWEEPS}",
+            self.sweeps,
+        )
         _require(_is_finite(self.reg) and self.reg > 0, "reg", "a number above 0", self.reg)
         _require(self.reg_scaling in ("count", "none"), "reg_scaling", "count or none", self.reg_scaling)
         _require(isinstance(self.biases, bool), "biases", "true or false", self.biases)
@@ -135,4 +146,6 @@ def _is_finite(value: object) -> bool:
 
 def _require(holds: bool, option: str, wanted: str, value: object) -> None:
     if not holds:
-        raise UsageError(f"`{option}` must be {wanted}, not {value!r}")
+        shown = repr(value)  # of a file's value perhaps, which may be of any length
+        shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}..."
+        raise UsageError(f"`{option}` must be {wanted}, not {shown}")

@@ -60,7 +60,7 @@ def file_system_errors(path: StrPath, doing: str) -> Iterator[None]:
     except OSError as error:
         number = error.errno or 0
         if number == errno.ENOENT and _REMOTE.match(os.fspath(path)):
-            without_secrets = re.sub("//[^/@]*@", "//", os.fspath(path).partition("?")[0])
+            without_secrets = re.sub("//.*@", "//", os.fspath(path).partition("?")[0], flags=re.DOTALL)
             raise FileSystemError(
                 f"cannot {doing} {without_secrets}: it has to be a local file",
                 hint="only tables can be remote; copy models here and back, as by aws s3 cp or hdfs dfs -get",

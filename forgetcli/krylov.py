@@ -30,6 +30,9 @@ become an items' half: there the upper bound was found to fall by a factor of 4 
 _EXHAUSTED = 8.0
 """A new vector's norm, in units of the dtype's rounding of the first one's, below which it holds nothing else."""
 
+_BLOCK_ROWS = 1 << 12
+"""Rows that are added up at once: what that takes besides stays in a core's cache."""
+
 
 class System(Protocol):
     """B, and S = B − Cᵀ A⁻¹ C: the users, with the normal matrices A, are eliminated."""
@@ -92,20 +95,13 @@ def filtered_solution(
         push, follower = system.follow(basis[-1])
         followers.append(follower)
         diagonal.append(inner(basis[-1], b_basis[-1]) - inner(follower, push))
+        del push  # of the users' size: not beside what follows
         bounds.below(diagonal, off)
         several = len(basis) > 1  # the first rule is exact for T = 2, the vector is not
         loose = HALF_WAY if bounds.from_above else 1.0
         if (several and bounds.apart < loose * bracket) or len(basis) >= min(max_vectors, sweeps):
             break
-        back, solved = system.back(follower)
-        residual = np.subtract(b_basis[-1], back, out=back)  # S q
-        parts = np.zeros(len(basis))
-        for _ in range(2):  # twice is enough (Parlett 1998, ch. 6)
-            for j, (x, bx) in enumerate(zip(basis, b_basis, strict=True)):
-                part = inner(x, residual)
-                _add(residual, bx, -part)
-                parts[j] += part
-        z = _combined([basis[-1], solved, *basis], np.array([1.0, -1.0, *-parts]))  # B⁻¹ S q, of which the same is left
+        residual, z = _orthogonal(*system.back(follower), basis, b_basis)
         off.append(float(np.sqrt(max(inner(z, residual), 0.0))))
         bounds.above(diagonal, off)
         exhausted = off[-1] < _EXHAUSTED * np.finfo(rhs.dtype).eps * abs(diagonal[0])
@@ -113,11 +109,27 @@ def filtered_solution(
             break
         basis.append(scaled(z, 1 / off[-1]))
         b_basis.append(_divided(residual, off[-1]))
+        del residual, z
     ritz, vectors = _tridiagonal(diagonal, off[: len(basis) - 1])
     weights = vectors @ (absorbed(ritz, sweeps) * vectors[0]) * norm
     earlier = vectors @ (absorbed(ritz, sweeps - 1) * vectors[0]) * norm
     norm = float(np.linalg.norm(weights))
     return Filtered(_combined(basis, weights), norm, len(basis), bounds.apart, followers, earlier)
+
+
+def _orthogonal(
+    back: Array, solved: SideFactors, basis: list[SideFactors], b_basis: list[Array]
+) -> tuple[Array, SideFactors]:
+    """S q and B⁻¹ S q, q the last of the basis, less their parts along it; from Cᵀ A⁻¹ C q and B⁻¹ times that."""
+    residual = np.subtract(b_basis[-1], back, out=back)
+    parts = np.zeros(len(basis))
+    for _ in range(2):  # twice is enough (Parlett 1998, ch. 6)
+        for j, (x, bx) in enumerate(zip(basis, b_basis, strict=True)):
+            part = inner(x, residual)
+            _add(residual, bx, -part)
+            parts[j] += part
+    z = _combined([basis[-1], solved, *basis], np.array([1.0, -1.0, *-parts]))
+    return residual, z
 
 
 def absorbed(s: NDArray[np.float64], sweeps: int) -> NDArray[np.float64]:
@@ -201,10 +213,6 @@ def _combined(sides: list[SideFactors], weights: NDArray[np.float64]) -> SideFac
         _add(factors, side.factors, weight)
         _add(bias, side.bias, weight)
     return SideFactors(factors, bias)
-
-
-_BLOCK_ROWS = 1024
-"""Worked on at a time: what is made on the way stays in a core's own cache."""
 
 
 def _add(to: Array, what: Array, weight: float) -> None:

@@ -74,7 +74,7 @@ def write_receipt(document: dict[str, Any], path: StrPath) -> None:
 def read_receipt(path: StrPath) -> Receipt:
     """The receipt at `path`, which is not trusted. Raises FileSystemError, and DataError that names the file and what
     is wrong with it."""
-    with file_system_errors(path, "read"), open(path, "rb") as file:
+    with file_system_errors(path, "read"), open(path, "rb", opener=_without_waiting) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise DataError(f"{os.fspath(path)}: not a receipt, but a pipe or a device")
         text = file.read(_MOST_BYTES + 1)
@@ -88,6 +88,11 @@ def read_receipt(path: StrPath) -> Receipt:
     except DataError as error:
         raise DataError(f"{os.fspath(path)}: not a receipt: {error.message}", error.hint or _hint(text)) from error
     return Receipt(document)
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Opens a file; a pipe, too, to which nobody may ever write."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def looks_like_receipt(path: StrPath) -> bool:

@@ -48,10 +48,11 @@ SMALL_BRACKET = 0.05
 """The bracket for those: few records tell little, and retrains differ by more than a tenth on one user's."""
 
 WORSE = 1e-3
-"""A step that ends with an objective above that of a single sweep by more than this fraction is not taken."""
+"""A step that ends with an objective above what the exact sweeps before it would have come to with one more, by more
+than this fraction, is not taken: the mean may move as much."""
 
 FALLBACK_SWEEPS = 5
-"""Warm sweeps that are done instead."""
+"""Warm sweeps that are done instead, on from there."""
 
 DRIFT_TOLERANCE = 3e-3
 """Of the users' drift, relative, which is small itself."""
@@ -153,13 +154,15 @@ def _linear(trained: Trained, after: Objective, sweeps: int, options: Options) -
     filtered = _filtered(system, pull, first, sweeps, SMALL_BRACKET, options)
     if filtered is None:
         return Response(Factors(users, trained.items, after.global_mean), before, "linear", None, 0, 0, 0.0)
-    items = plus(trained.items, filtered.items)
+    vectors, size = filtered.vectors, filtered.norm / before.item_norm
+    items, ahead = plus(trained.items, filtered.items), filtered.users()
+    del filtered  # which holds a vector of the users' size for each of its own
     solved = half_sweep(left.by_user, items, after, rows=trained.touched, threads=threads).side
-    users = minus(users, filtered.users()).replaced(trained.touched, plus(solved, drift))
+    users = minus(users, ahead).replaced(trained.touched, plus(solved, drift))
     factors = Factors(users, items, after.global_mean)
     if not _finite(factors):
         return None
-    return Response(factors, before, "linear", None, 0, filtered.vectors, filtered.norm / before.item_norm)
+    return Response(factors, before, "linear", None, 0, vectors, size)
 
 
 def _exact(trained: Trained, after: Objective, sweeps: int, options: Options) -> Response:
@@ -170,7 +173,7 @@ def _exact(trained: Trained, after: Objective, sweeps: int, options: Options) ->
         options.say("items that lose much")
         items, users = trained.heavy_solved(users, drift)
     formed = Formed.of(trained, items, users)
-    single_sweep, done = formed.objective, 0
+    done = 0
     while True:
         size = formed.size
         if done == 0:
@@ -187,7 +190,7 @@ def _exact(trained: Trained, after: Objective, sweeps: int, options: Options) ->
         formed = Formed.of(trained, items, trained.users_at(items, drift))
     items = plus(formed.items, step.items) if step else formed.items
     kept_drift = drift if trained.share <= SHARES[0] else None
-    return _closed(trained, after, items, kept_drift, before, single_sweep, done, step, size, options)
+    return _closed(trained, after, items, kept_drift, before, formed, done, step, size, options)
 
 
 def _users_moved(trained: Trained, sweeps: int, options: Options) -> tuple[Standing, SideFactors, SideFactors]:
@@ -214,13 +217,16 @@ def _closed(
     items: SideFactors,
     drift: SideFactors | None,
     before: Standing,
-    single_sweep: float,
+    formed: Formed,
     done: int,
     step: Filtered | None,
     size: float,
     options: Options,
 ) -> Response:
-    """The last sweep, exactly; and the check that the step was worth taking."""
+    """The last sweep, exactly; and the check that the step was worth taking.
+
+    items: after the step; formed: before it.
+    """
     options.say("last sweep")
     left, threads = trained.left, trained.threads
     vectors = step.vectors if step else 0
@@ -230,15 +236,15 @@ def _closed(
             users = plus(users, drift)
         solved = half_sweep(left.by_item, users, after, threads=threads)
         objective = float(solved.losses.sum()) + regularisation(users, left.by_user.row_counts(), after)
-        if objective <= single_sweep * (1 + WORSE):
+        if objective <= formed.objective * (1 + WORSE):
             factors = Factors(users, solved.side, after.global_mean)
             return Response(factors, before, "exact", objective, done + 1, vectors, size)
     options.say("warm sweeps instead")
-    items = trained.items
+    items = formed.swept
     for _ in range(FALLBACK_SWEEPS):
         factors, objective = sweep(left, items, after, threads=threads)
         items = factors.item
-    return Response(factors, before, "fallback", objective, FALLBACK_SWEEPS, vectors, size)
+    return Response(factors, before, "fallback", objective, done + 1 + FALLBACK_SWEEPS, vectors, size)
 
 
 def exact_sweeps(size: float, share: float, sweeps: int) -> int:

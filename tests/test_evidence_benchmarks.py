@@ -150,3 +150,30 @@ def test_data_that_are_not_there_are_said_to_be_missing(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, env=own, check=False)
     assert done.returncode == 1
     assert "ml-100k.parquet" in done.stderr
+
+
+def test_a_case_is_repeated_for_each_seed_beside_retrains_of_the_same(tmp_path: Path) -> None:
+    users, items, ratings = triples(n_users=120, n_items=60, density=0.2)
+    pq.write_table(pa.table({"user": users, "item": items, "rating": ratings}), tmp_path / "ml-100k.parquet")
+    (tmp_path / "doc.md").write_text("Before.\n<!-- own_seeds: begin -->\n<!-- own_seeds: end -->\nAfter.\n")
+    case = "ml-100k, 20 % of records"
+    command = [
+        sys.executable, str(BENCHMARKS / "own_seeds.py"), str(tmp_path), "--cases", case, "ml-1m, 1 % of records",
+        "--seeds", "2", "--retrains", "6", "--document", str(tmp_path / "doc.md"), "--threads", "1",
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, env=environment(PYTHONSAFEPATH=""), check=False)
+    assert done.returncode == 0, done.stderr
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith(f"| {case} |")]  # the other has no file
+    cells = [cell.strip().replace("−", "-") for cell in line.strip("|").split("|")]
+    assert len(cells) == 7
+    assert line in (tmp_path / "doc.md").read_text()
+    twin, step, difference = (float(cell.split()[0]) for cell in cells[2:5])
+    assert difference == pytest.approx(step - twin, abs=0.16)  # of three figures with a place each
+
+
+def test_the_memory_of_a_retrain_against_itself_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    own_seeds = importlib.import_module("own_seeds")
+    mean, lifted = np.array([0.2, 0.5]), np.array([0.4, 0.5])
+    assert own_seeds.memory(mean, mean) == 0
+    assert own_seeds.memory(lifted, mean) == pytest.approx(0.2 * 0.8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -253,6 +254,45 @@ def test_a_single_record_is_followed_linearly(name: str) -> None:
     expected = predictions(drift_free_sweeps(model, request, 10))
     moved = np.linalg.norm(expected - predictions(model.factors))
     assert np.linalg.norm(predictions(result.factors) - expected) < FIRST_ORDER * moved
+
+
+def tenth(data: Interactions) -> ForgetRequest:
+    """Enough of the records for exact sweeps to come first."""
+    view = data.by_user
+    rows, columns = view.row_numbers()[::10], view.indices[::10]
+    return ForgetRequest.of(
+        pairs=zip(np.asarray(data.users.ids)[rows].tolist(), np.asarray(data.items.ids)[columns].tolist(), strict=True)
+    )
+
+
+def scale_steps(monkeypatch: pytest.MonkeyPatch, by: float) -> None:
+    """Every step from here on is this many times what it should be."""
+    right = response._filtered
+
+    def wrong(*arguments: Any) -> krylov.Filtered | None:
+        step = right(*arguments)
+        assert step is not None
+        factor = step.items.factors.dtype.type(by)
+        return dataclasses.replace(step, items=SideFactors(step.items.factors * factor, step.items.bias * factor))
+
+    monkeypatch.setattr(response, "_filtered", wrong)
+
+
+@pytest.mark.parametrize(("name", "by"), [*((name, np.nan) for name in CONFIGS), ("implicit", -1.0)])
+def test_a_step_worse_than_its_own_exact_sweeps_is_not_taken(
+    name: str, by: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = interactions(n_users=300, n_items=60, density=0.4)
+    model = als.train(data, dataclasses.replace(CONFIGS[name], sweeps=10))
+    request = tenth(data)
+    assert respond(model, request).path == "exact"
+    scale_steps(monkeypatch, by)
+    result = respond(model, request)
+    assert (result.path, result.sweeps) == ("fallback", 4 + response.FALLBACK_SWEEPS)
+    left = data.without(request.resolve(data).removal).interactions
+    reached = als.gradients(left, drift_free_sweeps(model, request, 4), Objective.of(model.config, left)).objective
+    assert result.objective is not None
+    assert result.objective <= reached * (1 + 1e-6)
 
 
 def _an_item(data: Interactions, user: int) -> int:

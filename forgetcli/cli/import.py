@@ -127,6 +127,7 @@ def run(arguments: argparse.Namespace) -> None:
     from forgetcli import checkpoint, files
     from forgetcli.interop import import_model
     from forgetcli.report import documents, summaries
+    from forgetcli.tables import place_name
 
     session = Session(arguments)
     output: str = arguments.output
@@ -135,7 +136,7 @@ def run(arguments: argparse.Namespace) -> None:
     )
     stated = _stated(arguments)
     files.check_writable(output)
-    with session.stage("reading", f"reading {' '.join(arguments.data)}"):
+    with session.stage("reading", f"reading {' '.join(map(place_name, arguments.data))}"):
         read = _read_data(arguments)
         users, items = _ids(arguments, "user"), _ids(arguments, "item")
     with session.stage("importing", f"importing {' '.join(arguments.source)}"):

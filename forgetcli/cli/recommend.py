@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Loads, ranks, and writes while it ranks."""
     from forgetcli import checkpoint
     from forgetcli.recommending import recommend_in_batches
-    from forgetcli.tables import check_output, output_name, read_item_names, table_format
+    from forgetcli.tables import check_output, place_name, read_item_names, table_format
 
     session = Session(arguments)
     output: str = arguments.output
@@ -88,7 +88,7 @@ def run(arguments: argparse.Namespace) -> None:
         users, unknown = _users(arguments, model)
         names = read_item_names(arguments.item_names, columns_of(arguments)) if arguments.item_names else None
     if unknown:
-        session.warn(f"{unknown:,} of the users in {arguments.users} are not in the model")
+        session.warn(f"{unknown:,} of the users in {place_name(arguments.users)} are not in the model")
     batches = recommend_in_batches(
         model, users, arguments.n, exclude_seen=not arguments.include_seen, threads=arguments.threads
     )
@@ -96,7 +96,7 @@ def run(arguments: argparse.Namespace) -> None:
     with session.stage("ranking"):
         if output != STANDARD_STREAM:
             _write(output, form, model, names, batches)
-            document["output"] = output_name(output)
+            document["output"] = place_name(output)
         elif arguments.json:
             document["recommendations"] = _listed(model, names, batches)
         elif sys.stdout.isatty():
@@ -104,7 +104,7 @@ def run(arguments: argparse.Namespace) -> None:
         else:
             _stream(sys.stdout.buffer, form, model, names, batches)
     if output != STANDARD_STREAM:
-        session.say(f"Wrote the best {arguments.n} for {count(len(users), 'user')} to {output_name(output)}")
+        session.say(f"Wrote the best {arguments.n} for {count(len(users), 'user')} to {place_name(output)}")
     session.finish(document)
 
 

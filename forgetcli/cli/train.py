@@ -157,13 +157,14 @@ def run(arguments: argparse.Namespace) -> None:
     """Reads, trains, saves."""
     from forgetcli import als, checkpoint, files
     from forgetcli.report import documents, summaries
+    from forgetcli.tables import place_name
 
     session = Session(arguments)
     output: str = arguments.output
     _config(arguments, arguments.objective or "explicit")  # a mistake is told before the reading, not after
     require_output_is_no_input(output, [*arguments.data, arguments.validation])
     files.check_writable(output)
-    with session.stage("reading", f"reading {' '.join(arguments.data)}"):
+    with session.stage("reading", f"reading {' '.join(map(place_name, arguments.data))}"):
         read = _read(arguments, on_encoding=lambda: session.turn_to("encoding"))
         session.turn_to("reading")
         interactions, held_out = _held_out(arguments, read)

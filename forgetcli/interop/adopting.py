@@ -195,10 +195,14 @@ def _agreement(interactions: Interactions, factors: Factors, objective: Objectiv
         n = len(own)
         rows = np.arange(n) if n <= SAMPLED_ROWS else np.linspace(0, n - 1, SAMPLED_ROWS).astype(np.int64)
         solved = half_sweep(view, other, objective, rows=rows, threads=threads).side
-        off = np.square(own.factors[rows] - solved.factors, dtype=np.float64).sum()
-        off += np.square(own.bias[rows] - solved.bias, dtype=np.float64).sum()
-        whole = np.square(solved.factors, dtype=np.float64).sum() + np.square(solved.bias, dtype=np.float64).sum()
-        return float(np.sqrt(off / whole)) if whole > 0 else float(off > 0)
+        with np.errstate(over="ignore", invalid="ignore"):
+            off = np.square(own.factors[rows] - solved.factors, dtype=np.float64).sum()
+            off += np.square(own.bias[rows] - solved.bias, dtype=np.float64).sum()
+            whole = np.square(solved.factors, dtype=np.float64).sum() + np.square(solved.bias, dtype=np.float64).sum()
+            distance = float(np.sqrt(off / whole)) if whole > 0 else float(off > 0)
+        if not np.isfinite(distance):
+            raise DataError("the model's factors are so large that nothing can be computed of them")
+        return distance
 
     return Agreement(
         apart(interactions.by_user, factors.user, factors.item),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import sys
 import zipfile
 import zlib
 from collections.abc import Callable, Collection, Iterator
@@ -28,6 +29,9 @@ from forgetcli.model import Array
 
 _MAX_TEXT = 1 << 16
 """Characters of a text, such as a trainer's parameters as JSON."""
+
+_MOST_DEFLATED = 1032
+"""Bytes that a byte of deflate's output can stand for: 258 by one bit of a length and one of a distance."""
 
 
 @dataclass(frozen=True)
@@ -125,6 +129,7 @@ def open_archive(path: StrPath) -> Iterator[ForeignArrays]:
 
         def load(key: str) -> NDArray[Any]:
             member = archive.getinfo(f"{key}.npy")
+            _check_packing(member, f"{name}: {key}")
             with archive.open(member) as file:
                 return _read_npy(file, member.file_size, f"{name}: {key}")
 
@@ -194,7 +199,16 @@ def _readable(name: str) -> Iterator[None]:
     try:
         yield
     except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError, RuntimeError) as error:
-        raise DataError(f"{name} is damaged or not a NumPy file: {str(error).splitlines()[0][:120]}") from error
+        said = next(iter(str(error).splitlines()), "it ends too early")
+        raise DataError(f"{name} is damaged or not a NumPy file: {said[:120]}") from error
+
+
+def _check_packing(member: zipfile.ZipInfo, name: str) -> None:
+    """Raises DataError where the member says that it unpacks to more than its bytes can hold."""
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise DataError(f"{name} is packed in another way than NumPy packs", hint="save it with numpy.savez")
+    if member.file_size > _MOST_DEFLATED * member.compress_size:
+        raise DataError(f"{name} says that it unpacks to {member.file_size:,} bytes, which is more than it can hold")
 
 
 def _read_npy(file: IO[bytes], size: int, name: str) -> NDArray[Any]:
@@ -203,19 +217,28 @@ def _read_npy(file: IO[bytes], size: int, name: str) -> NDArray[Any]:
     if version not in ((1, 0), (2, 0)):
         raise DataError(f"{name} is in version {version[0]}.{version[1]} of NumPy's format, which has no plain numbers")
     read_header = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
-    shape, by_columns, dtype = read_header(file)
+    try:
+        shape, by_columns, dtype = read_header(file)
+    except OSError:
+        raise
+    except Exception as error:  # it has Python parse the header, which fails in many ways: SyntaxError, TokenError, ...
+        raise DataError(f"{name} has a header that says neither shape nor type") from error
     if dtype.hasobject:
         raise DataError(
             f"{name} holds pickled objects, which could run anything and are never read",
             hint="save it as numbers, or as text with a fixed length: array.astype(str)",
         )
+    shape = tuple(map(int, shape))  # in which True passes for 1
     wanted = math.prod(shape) * dtype.itemsize
     if wanted > size or len(shape) > 2:
         raise DataError(f"{name} says that it is {shape} of {dtype}, but has {size:,} bytes")
     content = file.read(wanted)
     if len(content) < wanted:
         raise DataError(f"{name} ends before its last value")
-    return np.frombuffer(content, dtype).reshape(shape, order="F" if by_columns else "C")
+    values = np.frombuffer(content, dtype).reshape(shape, order="F" if by_columns else "C")
+    if dtype.kind == "U" and wanted and np.frombuffer(content, dtype.byteorder + "u4").max() > sys.maxunicode:
+        raise DataError(f"{name} has text that is not Unicode")
+    return values
 
 
 def _finite(values: NDArray[Any], name: str) -> Array:

@@ -11,6 +11,7 @@ L1 and nonnegative constraints, another λ for each matrix, biases of one side.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -92,6 +93,6 @@ def _is_on(parameters: Mapping[str, Any], name: str) -> bool:
 
 def _number(archive: ForeignArrays, parameters: Mapping[str, Any], name: str) -> float:
     value = parameters.get(name)
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise DataError(f"{archive.name}: params has no number {name!r}")
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= sys.float_info.max:
+        raise DataError(f"{archive.name}: params has no number {name!r}, or none that is finite")
     return float(value)

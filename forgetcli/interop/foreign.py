@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, get_args
 
 from forgetcli.config import Objective, RegScaling, Side, TrainConfig
 from forgetcli.errors import DataError, UsageError
@@ -87,7 +87,8 @@ def sides(
 def completed_config(model: ForeignModel, stated: Stated) -> TrainConfig:
     """The configuration that the file and the user together describe.
 
-    Raises UsageError where they contradict each other, or leave open what must be known.
+    Raises UsageError where they contradict each other, or leave open what must be known, and DataError for values in
+    the file that cannot be.
     """
     options = dict(model.options)
     for name, value in stated.given().items():
@@ -97,6 +98,8 @@ def completed_config(model: ForeignModel, stated: Stated) -> TrainConfig:
     objective = options.get("objective")
     if objective is None:
         raise UsageError("the file does not say the objective", hint="give `objective`: explicit or implicit")
+    if objective not in get_args(Objective):
+        raise UsageError(f"`objective` must be explicit or implicit, not {str(objective)[:40]!r}")
     missing = [f"`{name}`" for name in REQUIRED[objective] if name not in options]
     if missing:
         raise UsageError(
@@ -109,10 +112,15 @@ def completed_config(model: ForeignModel, stated: Stated) -> TrainConfig:
     if objective == "implicit" and (model.biases or model.global_mean is not None):
         raise DataError("the model has biases or a mean, which an implicit objective of this program does not know")
     options.setdefault("sweeps", TrainConfig.sweeps)
-    return TrainConfig(
-        **options,
-        factors=model.item.factors.shape[1],
-        biases=model.biases,
-        global_mean=objective == "implicit" or model.global_mean is not None,
-        dtype=str(model.item.factors.dtype),  # type: ignore[arg-type]
-    )
+    try:
+        return TrainConfig(
+            **options,
+            factors=model.item.factors.shape[1],
+            biases=model.biases,
+            global_mean=objective == "implicit" or model.global_mean is not None,
+            dtype=str(model.item.factors.dtype),  # type: ignore[arg-type]
+        )
+    except UsageError as error:
+        if stated.given():
+            raise
+        raise DataError(f"the model's file describes no objective of this program: {error.message}") from error

@@ -45,6 +45,6 @@ def read_lenskit(path: StrPath, users: Ids | None, items: Ids | None) -> Foreign
                 "solved_last": "items",
             }
             binary = not parameters["use_ratings"]
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise DataError(f"{archive.name}: params has not what an ImplicitMFScorer's configuration has") from error
         return read_neutral(archive, users, items, options=options, binary=binary)

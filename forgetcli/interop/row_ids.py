@@ -11,6 +11,9 @@ from forgetcli.ids import Ids, as_ids
 from forgetcli.interop.arrays import ids_of_array, read_array
 from forgetcli.tables import ColumnOptions, read_ids
 
+_MOST_DIGITS = 19
+"""Of a number of 64 bits."""
+
 
 def read_row_ids(path: str | Path, side: Literal["user", "item"], columns: ColumnOptions | None = None) -> Ids:
     """The ids in a .npy array of numbers or text, in a .txt file with one id a line, or in a table's column of that
@@ -35,4 +38,5 @@ def read_row_ids(path: str | Path, side: Literal["user", "item"], columns: Colum
 
 
 def _is_number(line: str) -> bool:
-    return line.isascii() and line.removeprefix("-").isdigit() and str(int(line)) == line
+    digits = line.removeprefix("-")
+    return digits.isascii() and digits.isdigit() and len(digits) <= _MOST_DIGITS and str(int(line)) == line

@@ -104,7 +104,7 @@ def _trained_options(estimator: Path, model: dict[str, Any]) -> dict[str, Any]:
             "binary": not parameters["ratingCol"],
         }
         return options | ({"alpha": float(parameters["alpha"])} if objective == "implicit" else {})
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{estimator} does not have the parameters of an ALS estimator") from error
 
 

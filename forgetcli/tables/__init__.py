@@ -14,7 +14,7 @@ from forgetcli.tables.writing import (
     TableFormat,
     check_output,
     open_output,
-    output_name,
+    place_name,
     table_format,
 )
 
@@ -33,7 +33,7 @@ __all__ = [
     "check_output",
     "is_frame",
     "open_output",
-    "output_name",
+    "place_name",
     "read_factor_table",
     "read_heldout",
     "read_ids",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, TypeAlias
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from forgetcli.errors import DataError
 from forgetcli.ids import Ids, join_ids
 from forgetcli.tables.ids import ids_from_arrow, ids_to_arrow
+from forgetcli.tables.parquet import check_rows
 from forgetcli.tables.sources import Source, file_errors, find_sources
 
 ListKind: TypeAlias = Literal["fixed", "variable"]
@@ -38,14 +40,16 @@ def read_factor_table(path: str | Path, id_column: str, factor_column: str) -> t
 def _read_part(source: Source, id_column: str, factor_column: str) -> tuple[Ids, NDArray[Any]]:
     with file_errors(source.name):
         file = pq.ParquetFile(source.path, pre_buffer=False, page_checksum_verification=True)
-        missing = {id_column, factor_column} - set(file.schema_arrow.names)
-        if missing:
-            raise DataError(f"{source.name} has no column {min(missing)!r}")
+        for column in (id_column, factor_column):
+            if (count := file.schema_arrow.names.count(column)) != 1:
+                raise DataError(f"{source.name} has {count or 'no'} column{'s' if count else ''} {column!r}")
+        check_rows(file, os.stat(source.path or "").st_size, source.name)
         table = file.read([id_column, factor_column])
-    ids, vectors = table[id_column], table[factor_column]
-    if ids.null_count or vectors.null_count:
-        raise DataError(f"{source.name} has rows without an id or without a vector")
-    return _ids(_whole(ids), source.name), _matrix(_whole(vectors), source.name)
+        table.validate(full=True)  # what the offsets of lists and texts point at, before they are followed
+        ids, vectors = table[id_column], table[factor_column]
+        if ids.null_count or vectors.null_count:
+            raise DataError(f"{source.name} has rows without an id or without a vector")
+        return _ids(_whole(ids), source.name), _matrix(_whole(vectors), source.name)
 
 
 def _whole(column: pa.ChunkedArray) -> pa.Array:

@@ -9,6 +9,7 @@ from itertools import groupby
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from forgetcli.errors import DataError
 from forgetcli.tables.batches import Batch, Table
 from forgetcli.tables.columns import ColumnOptions, Wanted
 from forgetcli.tables.filters import Filter
@@ -17,6 +18,17 @@ from forgetcli.tables.typed import BATCH_ROWS, TypedColumns
 
 READ_BUFFER = 1 << 20
 """Bytes read ahead in a column; without it Arrow loads a row group's whole column, and some writers make only one."""
+
+MOST_ROWS, MOST_ROWS_A_BYTE = 1 << 24, 1000
+"""Of a file: so many rows, and so many more for each of its bytes. Runs of one value take no room in Parquet, so that a
+file of a few bytes can say that it has billions of rows; no interactions that anybody had come near this."""
+
+
+def check_rows(parquet: pq.ParquetFile, size: int, name: str) -> None:
+    """Raises DataError where a Parquet file of `size` bytes says that it has more rows than such a one may have."""
+    rows = parquet.metadata.num_rows
+    if rows > MOST_ROWS + MOST_ROWS_A_BYTE * size:
+        raise DataError(f"{name} says that it has {rows:,} rows, in {size:,} bytes")
 
 
 def parquet_table(
@@ -40,8 +52,14 @@ def parquet_table(
     # Pre-buffering holds the raw bytes of all row groups at once that are read at once.
     buffer = 0 if remote else READ_BUFFER
     parquet = pq.ParquetFile(file, pre_buffer=remote, buffer_size=buffer, page_checksum_verification=True)
+    check_rows(parquet, file.size(), name)
     columns = TypedColumns.find(name, parquet.schema_arrow.names, options, wanted, where, partitions or {})
-    groups = range(parquet.num_row_groups) if where is None else _groups_to_read(file, where, columns.partitions)
+    if where is None:
+        groups: range | list[int] = range(parquet.num_row_groups)
+    else:
+        if not remote:
+            _check_groups(parquet, columns.tested_in_file())
+        groups = _groups_to_read(file, where, columns.partitions)
     runs = _runs(parquet, groups, longest=1 if remote else None)
     return Table(name, columns.found, _pieces(parquet, columns, runs, threads))
 
@@ -71,6 +89,16 @@ def _runs(
         for begin in range(0, len(members), longest or len(members)):
             part = members[begin : begin + (longest or len(members))]
             yield firsts[part[0]], part
+
+
+def _check_groups(parquet: pq.ParquetFile, names: list[str]) -> None:
+    """Raises what Arrow says of a file whose index is broken where these columns are told of.
+
+    When it rules row groups out, Arrow ends the process for that; when it reads, it raises. So a value of each is read,
+    which takes some milliseconds a row group. From a remote file that would be a round trip each: there it is left out.
+    """
+    for group in range(parquet.num_row_groups if names else 0):
+        next(parquet.iter_batches(1, row_groups=[group], columns=names, use_threads=False), None)
 
 
 def _groups_to_read(file: pa.NativeFile, where: Filter, partitions: Partitions) -> list[int]:

@@ -83,6 +83,9 @@ class Remote:
         """For messages: without what stands before the @ and behind the ?, where secrets may be."""
         rest = self.uri.partition("://")[2].partition("?")[0]
         authority, slash, path = rest.partition("/")
+        if ":" in authority and "@" not in authority and self.scheme in ("s3", "gs"):
+            # No port, for there is none: a secret with a / that should have been written %2F, up to the @.
+            authority, slash, path = rest.rpartition("@")[2].partition("/")
         return printable(f"{self.scheme}://{authority.rpartition('@')[2]}{slash}{path}")
 
     def open(self) -> tuple[Any, str]:

@@ -31,6 +31,11 @@ ARROW_MAGIC, ARROW_STREAM_MAGIC, FEATHER_1_MAGIC = b"ARROW1", b"\xff\xff\xff\xff
 COMPRESSIONS = {".gz": ("gzip", b"\x1f\x8b"), ".zst": ("zstd", b"\x28\xb5\x2f\xfd"), ".bz2": ("bz2", b"BZh")}
 """Of each ending: Arrow's name of the compression and the bytes that such files start with."""
 ZIP_MAGIC = b"PK\x03\x04"
+
+MOST_UNPACKED, MOST_UNPACKED_A_BYTE = 1 << 30, 100
+"""Bytes in a packed text: so many, and so many more for each that it takes packed. Interactions pack to a third or a
+twentieth; what unpacks to thousands of times its size was made for it."""
+
 LONGEST_MAGIC = 6
 
 
@@ -278,6 +283,8 @@ class _Rewound:
     """A stream whose first bytes were read already, from its start again; pipes cannot seek.
 
     It has what Arrow asks of a Python file.
+
+    size: bytes that were read from it.
     """
 
     closed = False
@@ -285,11 +292,14 @@ class _Rewound:
     def __init__(self, start: bytes, rest: BinaryIO | HashingReader) -> None:
         self._start = start
         self._rest = rest
+        self.size = 0
 
     def read(self, size: int) -> bytes:
         """At most `size` bytes; none at the end."""
         start, self._start = self._start[:size], self._start[size:]
-        return start + self._rest.read(size - len(start))
+        piece = start + self._rest.read(size - len(start))
+        self.size += len(piece)
+        return piece
 
     def close(self) -> None:
         """Nothing: the file belongs to whoever opened it."""
@@ -301,5 +311,24 @@ def _unpacked(source: Source, stream: _Rewound, magic: bytes) -> ByteStream:
         raise DataError(f"{source.name} is not {promised[0]} data")
     for name, start in COMPRESSIONS.values():
         if magic.startswith(start):
-            return pa.CompressedInputStream(pa.PythonFile(stream, mode="r"), name)  # type: ignore[no-any-return]
+            return _Unpacked(source.name, stream, pa.CompressedInputStream(pa.PythonFile(stream, mode="r"), name))
     return stream
+
+
+class _Unpacked:
+    """What a packed stream holds, as long as it is in proportion to the stream."""
+
+    def __init__(self, name: str, packed: _Rewound, unpacked: ByteStream) -> None:
+        self._name, self._packed, self._unpacked = name, packed, unpacked
+        self._size = 0
+
+    def read(self, size: int, /) -> bytes:
+        """At most `size` bytes; none at the end. Raises DataError where there are too many for what was packed."""
+        piece = self._unpacked.read(size)
+        self._size += len(piece)
+        if self._size > MOST_UNPACKED + MOST_UNPACKED_A_BYTE * self._packed.size:
+            raise DataError(
+                f"{self._name} unpacks to more than {MOST_UNPACKED_A_BYTE} times its size",
+                hint="unpack it first, if it is sound",
+            )
+        return piece

@@ -59,6 +59,14 @@ class TypedColumns:
         positions = {column.position for column in (*self.found.values(), *self.tested.values())}
         return sorted(position for position in positions if self.names[position] not in self.partitions)
 
+    def tested_in_file(self) -> list[str]:
+        """The names of the columns in the file that a filter looks at."""
+        return [
+            self.names[column.position]
+            for column in self.tested.values()
+            if self.names[column.position] not in self.partitions
+        ]
+
     def batch(self, records: pa.RecordBatch, first: int) -> Batch:
         """The batch of records that begin with this row of the file, counted from 1.
 

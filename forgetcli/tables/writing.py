@@ -38,9 +38,7 @@ def table_format(path: str | Path) -> TableFormat:
         return "csv"
     if suffix in (".parquet", ".jsonl"):
         return "parquet" if suffix == ".parquet" else "jsonl"
-    raise UsageError(
-        f"cannot tell the format of {output_name(path)!r}", hint="end its name in .csv, .parquet or .jsonl"
-    )
+    raise UsageError(f"cannot tell the format of {place_name(path)!r}", hint="end its name in .csv, .parquet or .jsonl")
 
 
 def check_output(path: str | Path) -> None:
@@ -52,8 +50,8 @@ def check_output(path: str | Path) -> None:
         check_reachable(place)
 
 
-def output_name(path: str | Path) -> str:
-    """The path to show: of a remote place without the secrets that may stand in its URI."""
+def place_name(path: str | Path) -> str:
+    """A table's path to show: of a remote place without the secrets that may stand in its URI."""
     place = remote(path)
     return printable(str(path)) if place is None else place.name
 

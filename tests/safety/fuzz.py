@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import resource
 import signal
 import sys
 import tempfile
@@ -26,10 +27,16 @@ sys.path.append(str(Path(__file__).resolve().parents[2]))  # behind the installe
 LONGEST_SECONDS = 20.0
 """Of processor time for one input."""
 
+MOST_MEMORY = 4 << 30
+"""Bytes of address space, where the sanitizers do not need more: an input that makes a process want it all is found."""
+
+LIBFUZZERS_SHARE = 0.3
+"""Of the changes to inputs, where coverage is the guide."""
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("target", choices=("model", "text", "parquet", "native", "receipt"))
+    parser.add_argument("target", choices=("model", "text", "parquet", "arrow", "receipt", "import", "native"))
     parser.add_argument("--runs", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path, default=Path("fuzzing"), help="directory for inputs that fail")
@@ -45,21 +52,24 @@ def main() -> int:
 
 def _random(arguments: argparse.Namespace, directory: Path) -> int:
     warnings.simplefilter("error")
-    from tests.safety.targets import TARGETS, mutator, seeds_of
+    if "ASAN_OPTIONS" not in os.environ:
+        resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
+    from tests.safety.targets import TARGETS, made
 
-    target, make = TARGETS[arguments.target], mutator(arguments.target, seeds_of(arguments.target))
+    target = TARGETS[arguments.target]
+    seeds = target.seeds()
     signal.signal(signal.SIGPROF, _took_too_long)
     failures, seen, began = 0, set(), time.monotonic()
     for run in range(arguments.runs):
-        content = make(random.Random(f"{arguments.seed} {run}"))
+        content = made(target, seeds, random.Random(f"{arguments.seed} {run}"))
         (arguments.keep / "current").write_bytes(content)
         signal.setitimer(signal.ITIMER_PROF, LONGEST_SECONDS)
         try:
-            target(content, directory)
+            target.use(content, directory)
         except Exception as error:
             signal.setitimer(signal.ITIMER_PROF, 0)
             failures += 1
-            place = traceback.extract_tb(error.__traceback__)[-1]
+            place = _place(error)
             if (kind := (type(error).__name__, place.filename, place.lineno)) not in seen:
                 seen.add(kind)
                 (arguments.keep / f"failure-{arguments.target}-{run}").write_bytes(content)
@@ -71,6 +81,12 @@ def _random(arguments: argparse.Namespace, directory: Path) -> int:
     return 1 if failures else 0
 
 
+def _place(error: Exception) -> traceback.FrameSummary:
+    """Where in this program it was raised, or raised to."""
+    calls = traceback.extract_tb(error.__traceback__)
+    return next((call for call in reversed(calls) if "forgetcli/" in call.filename), calls[-1])
+
+
 def _took_too_long(*_: object) -> None:
     raise TimeoutError(f"more than {LONGEST_SECONDS} s of processor time for one input")
 
@@ -79,16 +95,23 @@ def _guided(arguments: argparse.Namespace, others: list[str], directory: Path) -
     import atheris  # type: ignore[import-not-found]
 
     with atheris.instrument_imports(include=["forgetcli"]):
-        from tests.safety.targets import TARGETS, mutator, seeds_of
-    seeds = seeds_of(arguments.target)
+        from tests.safety.targets import TARGETS, made
+    target = TARGETS[arguments.target]
+    seeds = target.seeds()
     corpus = arguments.keep / f"corpus-{arguments.target}"
     corpus.mkdir(exist_ok=True)
-    make = mutator(arguments.target, seeds)
-    for number, seed in enumerate([*seeds, *(make(random.Random(run)) for run in range(200))]):
+    for number, seed in enumerate([*seeds, *(made(target, seeds, random.Random(run)) for run in range(200))]):
         (corpus / f"seed-{number}").write_bytes(seed)
-    target = TARGETS[arguments.target]
+
+    def change(content: bytes, longest: int, seed: int) -> bytes:
+        """By the target's own mutations, now and then by libFuzzer's."""
+        rng = random.Random(seed)
+        if rng.random() < LIBFUZZERS_SHARE:
+            return bytes(atheris.Mutate(content, longest))
+        return target.mutated(rng, content)[:longest]
+
     command = [sys.argv[0], str(corpus), f"-artifact_prefix={arguments.keep}/", *others]
-    atheris.Setup(command, lambda content: target(content, directory))
+    atheris.Setup(command, lambda content: target.use(content, directory), custom_mutator=change)
     atheris.Fuzz()
     return 0
 

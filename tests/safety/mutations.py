@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
+import json
 import random
 import struct
 import warnings
 import zipfile
 import zlib
-from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -24,20 +25,23 @@ TEXTS = ("", "{}", "[]", "null", "x" * 300, '{"a": NaN}', "[" * 2000, '{"factors
 DTYPES = ("<f4", "<f8", "<i4", "<i8", "|u1", "<u8", "|i1", "<U1", "|b1", ">i8", "<f2", "<c8", "|S4")
 
 
-def arrays_of(content: bytes) -> Arrays:
-    """The arrays of a model file."""
+@lru_cache(maxsize=100)
+def _arrays_of(content: bytes) -> Arrays:
     with np.load(io.BytesIO(content), allow_pickle=False) as file:
         return {key: file[key] for key in file.files}
 
 
-def mutated_model(rng: random.Random, content: bytes, arrays: Mapping[str, NDArray[Any]]) -> bytes:
-    """A model file like this one, but for one to four changes: to what its arrays say, with every checksum right, to
+def mutated_archive(rng: random.Random, content: bytes) -> bytes:
+    """An .npz file like this one, but for one to four changes: to what its arrays say, with every checksum right, to
     the archive's own fields, or to any bytes."""
     kind = rng.random()
     if kind < 0.6:
-        changed = dict(arrays)
-        for _ in range(rng.randint(1, 4)):
-            _change_an_array(rng, changed)
+        try:
+            changed = dict(_arrays_of(content))
+        except Exception:  # of NumPy, for what was broken before
+            return mutated_bytes(rng, content)
+        for _ in range(rng.randint(1, 4) if changed else 0):
+            change_an_array(rng, changed)
         return _written(rng, changed)
     if kind < 0.8:
         return _with_changed_fields(rng, content)
@@ -99,7 +103,7 @@ ODD_FIELDS = (
 )  # fmt: skip
 
 
-def _change_an_array(rng: random.Random, arrays: Arrays) -> None:
+def change_an_array(rng: random.Random, arrays: Arrays) -> None:
     key = rng.choice(sorted(arrays))
     array = arrays[key]
     match rng.randrange(10):
@@ -119,7 +123,7 @@ def _change_an_array(rng: random.Random, arrays: Arrays) -> None:
             dtype = np.dtype(rng.choice(DTYPES))
             arrays[key] = np.frombuffer(raw[: len(raw) // dtype.itemsize * dtype.itemsize], dtype)
         case _ if array.dtype.kind == "U" and not array.ndim:
-            arrays[key] = np.array(_changed_text(rng, str(array)))
+            arrays[key] = np.array(mutated_json(rng, str(array)))
         case _:
             arrays[key] = _with_changed_values(rng, array)
 
@@ -141,9 +145,61 @@ def _with_changed_values(rng: random.Random, array: NDArray[Any]) -> NDArray[Any
     return changed.reshape(array.shape)
 
 
-def _changed_text(rng: random.Random, text: str) -> str:
-    if rng.random() < 0.3:
+def mutated_json(rng: random.Random, text: str) -> str:
+    """A JSON text like this one, with values changed, taken away or put where they do not belong, or no JSON at all."""
+    if rng.random() < 0.1:
         return rng.choice(TEXTS)
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return _spoilt(rng, text)
+    for _ in range(rng.randint(1, 3)):
+        value = _changed_value(rng, value)
+    text = json.dumps(value)
+    for name, number in LITERALS.items():
+        text = text.replace(f'"{name}"', number)
+    return text if rng.random() < 0.8 else _spoilt(rng, text)
+
+
+LITERALS = {
+    "infinite": "1e400",
+    "minus infinite": "-Infinity",
+    "not one": "NaN",
+    "long": "9" * 400,
+    "longer": "9" * 5000,
+}
+"""Numbers that JSON texts may have and Python does not write."""
+
+VALUES = (
+    None, True, False, 0, -1, 1, 0.5, 1e300, 1e-320, 2**31, 2**63, 2**64, "", "1", "a\0b", "\x1b[2J", "x" * 300,
+    "\ud800", [], {}, [[]], {"": None}, [1, 2, 3, 4, 5, 6], "count", "none", "users", "items", "explicit", "implicit",
+    *LITERALS,
+)  # fmt: skip
+
+
+def _changed_value(rng: random.Random, value: Any) -> Any:
+    if isinstance(value, dict) and value and rng.random() < 0.85:
+        name = rng.choice(list(value))
+        match rng.randrange(8):
+            case 0:
+                return {key: each for key, each in value.items() if key != name}
+            case 1:
+                return {**value, str(rng.choice(VALUES)): value[name]}
+            case _:
+                return {**value, name: _changed_value(rng, value[name])}
+    if isinstance(value, list) and value and rng.random() < 0.7:
+        at = rng.randrange(len(value))
+        match rng.randrange(4):
+            case 0:
+                return value[:at] + value[at + 1 :]
+            case 1:
+                return value[:at] + value[at:] * 2
+            case _:
+                return [*value[:at], _changed_value(rng, value[at]), *value[at + 1 :]]
+    return rng.choice(VALUES)
+
+
+def _spoilt(rng: random.Random, text: str) -> str:
     at = rng.randrange(len(text) + 1)
     piece = rng.choice((*TEXTS, "1", "-", "e999", "NaN", '"', ",", "}", ": ", "null", "true", "9" * 20, "implicit"))
     return text[:at] + piece + text[at + rng.randrange(4) :]

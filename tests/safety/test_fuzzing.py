@@ -13,10 +13,13 @@ import pytest
 
 from forgetcli.errors import DataError
 from forgetcli.tables import read_interactions
-from tests.safety.targets import TARGETS, mutator, seeds_of
+from tests.safety import tables
+from tests.safety.targets import TARGETS, made
 
-RUNS = {"model": 300, "text": 150, "parquet": 100, "native": 1500, "receipt": 300}
-"""Inputs a target: about a second each."""
+RUNS = {"model": 300, "text": 150, "parquet": 200, "arrow": 200, "receipt": 1000, "import": 250, "native": 2000}
+"""Inputs a target: less than a second each."""
+
+TABLES = {"text": "a.csv", "parquet": "a.parquet", "arrow": "a.arrow"}
 
 FOUND = Path(__file__).with_name("found")
 """Inputs that longer runs have found, named by their target and what was wrong."""
@@ -24,24 +27,29 @@ FOUND = Path(__file__).with_name("found")
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_valid_input_is_taken(name: str, tmp_path: Path) -> None:
-    for content in seeds_of(name):
-        TARGETS[name](content, tmp_path)
+    for content in TARGETS[name].seeds():
+        TARGETS[name].use(content, tmp_path)
 
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_broken_input_is_refused_or_used_and_nothing_else(name: str, tmp_path: Path) -> None:
-    make = mutator(name, seeds_of(name))
+    target = TARGETS[name]
+    seeds = target.seeds()
     for run in range(RUNS[name]):
-        content = make(random.Random(f"ci {run}"))
+        content = made(target, seeds, random.Random(f"ci {run}"))
         try:
-            TARGETS[name](content, tmp_path)
+            target.use(content, tmp_path)
         except Exception as error:
             raise AssertionError(f"input {run} of {name}") from error
 
 
 @pytest.mark.parametrize("path", sorted(FOUND.iterdir()), ids=lambda path: path.name)
 def test_what_was_once_taken_or_broke_something_is_refused_or_used(path: Path, tmp_path: Path) -> None:
-    TARGETS[path.name.split("-")[0]](path.read_bytes(), tmp_path)
+    name, content = path.name.split("-")[0], path.read_bytes()
+    if name in TABLES:
+        tables.use_in_every_way(content, tmp_path, name=TABLES[name])
+    else:
+        TARGETS[name].use(content, tmp_path)
 
 
 def test_ids_in_a_typed_table_that_are_not_utf8_are_refused(tmp_path: Path) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -42,6 +44,108 @@ def test_too_little_address_space_ends_in_a_message_or_in_success(megabytes: int
         assert f"the address space is limited to {megabytes} MiB (ulimit -v)" in said
         assert "Traceback" not in run.err
         assert (work / "model.npz").read_bytes() == before
+
+
+COMMANDS = {
+    "train": ("train", "ratings.parquet", "--factors", "64", "--sweeps", "2", "-o", "out.npz"),
+    "forget": ("forget", "model.npz", "--user", "42", "-o", "out.npz"),
+    "recommend": ("recommend", "model.npz", "--all-users", "-n", "50", "-o", "out.csv"),
+    "compare": ("compare", "model.npz", "model.npz", "--test", "ratings.parquet"),
+}
+
+
+def check_ended_well(run: Run, limit: str, work: Path, before: dict[str, bytes]) -> None:
+    """That a run came to its end, or said why not and left every file as it was."""
+    after = {path.name: path.read_bytes() for path in work.iterdir()}
+    assert before.items() <= after.items()
+    if run.code == 0:
+        assert set(after) <= {*before, "out.npz", "out.csv"}
+        return
+    assert run.code == 5, run.err
+    assert limit in " ".join(run.err.split())
+    assert "Traceback" not in run.err
+    assert run.out == ""
+    assert after == before
+
+
+@linux
+@pytest.mark.parametrize("megabytes", [260, 340, 500])
+@pytest.mark.parametrize("command", ["train", "recommend", "compare"])
+def test_with_too_little_address_space_every_command_ends_in_a_message_or_in_success(
+    command: str, megabytes: int, work: Path
+) -> None:
+    before = {path.name: path.read_bytes() for path in work.iterdir()}
+    run = limited((*COMMANDS[command], "--quiet"), work, megabytes)
+    check_ended_well(run, f"the address space is limited to {megabytes} MiB (ulimit -v)", work, before)
+
+
+@pytest.fixture
+def control_group() -> Iterator[Path]:
+    """A control group below this process's own, in which memory can be limited."""
+    try:
+        groups = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        pytest.skip("there are no control groups here")
+    for line in groups:
+        _, controllers, own = line.split(":", 2)
+        if controllers in ("memory", ""):
+            parent = Path(f"/sys/fs/cgroup/{controllers}{own}")
+            group = parent / f"forgetcli-test-{os.getpid()}"
+            try:
+                group.mkdir()
+            except OSError:
+                continue
+            try:
+                if any((group / name).exists() for name in LIMIT_FILES):
+                    yield group
+                    return
+            finally:
+                group.rmdir()
+    pytest.skip("no control group of limited memory can be made here")
+
+
+LIMIT_FILES = ("memory.limit_in_bytes", "memory.max")
+"""In which versions 1 and 2 of control groups have the limit."""
+
+
+def in_group(group: Path, arguments: tuple[str, ...], cwd: Path, megabytes: int) -> Run:
+    """`forget` in a control group of so much memory."""
+    limit = next(group / name for name in LIMIT_FILES if (group / name).exists())
+    limit.write_text(str(megabytes << 20))
+    swap = group / "memory.swap.max"
+    if swap.exists():
+        swap.write_text("0")
+
+    def enter() -> None:
+        (group / "cgroup.procs").write_text(str(os.getpid()))
+
+    try:
+        done = subprocess.run(
+            command_line(*arguments),
+            cwd=cwd, env=environment(), capture_output=True, text=True, check=False, preexec_fn=enter,
+        )  # fmt: skip
+    except subprocess.SubprocessError:
+        pytest.skip("no process may be put into a control group here")
+    return Run(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_run_that_the_kernel_kills_for_its_memory_ends_in_a_message_with_every_file_whole(
+    command: str, work: Path, control_group: Path
+) -> None:
+    """The libraries alone need more than this; with much less they would be read from the disk again and again."""
+    before = {path.name: path.read_bytes() for path in work.iterdir()}
+    run = in_group(control_group, (*COMMANDS[command], "--quiet"), work, 52)
+    check_ended_well(run, "the control group is limited to 52 MiB", work, before)
+
+
+def test_a_sweep_that_the_kernel_kills_leaves_the_old_model(work: Path, control_group: Path) -> None:
+    """It needs some hundred MiB, and is allowed less after a good beginning."""
+    before = {path.name: path.read_bytes() for path in work.iterdir()}
+    train = ("train", "ratings.parquet", "--factors", "2048", "--dtype", "float64", "--threads", "2", "--quiet")
+    run = in_group(control_group, (*train, "-o", "model.npz"), work, 110)
+    assert run.code == 5
+    check_ended_well(run, "it was ended by SIGKILL", work, before)
 
 
 @linux

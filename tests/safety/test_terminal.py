@@ -91,3 +91,29 @@ def test_csv_holds_ids_as_they_are_also_those_that_a_spreadsheet_takes_for_formu
     with (tmp_path / "recs.csv").open(newline="", encoding="utf-8") as file:
         users = {row["user"] for row in csv.DictReader(file)}
     assert users == set(HOSTILE)
+
+
+NOWHERE = "endpoint_override=127.0.0.1:9&scheme=http"
+
+
+@pytest.mark.parametrize(
+    ("secret", "arguments"),
+    [
+        ("sesame", ("train", "{}/a.csv?" + NOWHERE, "-o", "m.npz", "--progress")),
+        ("sesame", ("forget", "{}/model.npz", "--user", "1")),
+        ("sesame", ("recommend", "model.npz", "--all-users", "-o", "{}/a.txt")),
+        ("se/sa/me", ("train", "{}/a.csv", "-o", "m.npz", "--progress")),
+        ("se/sa/me", ("forget", "model.npz", "--records", "{}/a.csv")),
+        ("se/sa/me", ("forget", "{}/model.npz", "--user", "1")),
+        ("se/sa/me", ("recommend", "model.npz", "--users", "{}/a.csv")),
+        ("se/sa/me", ("recommend", "model.npz", "--all-users", "-o", "{}/a.csv")),
+    ],
+)
+def test_a_secret_in_an_address_is_not_shown(secret: str, arguments: tuple[str, ...], tmp_path: Path) -> None:
+    hostile_model(tmp_path)
+    given = [argument.replace("{}", f"s3://key:{secret}@bucket") for argument in arguments]
+    run = forget(*given, cwd=tmp_path)
+    assert run.code in (2, 5)
+    shown = "".join((run.out + run.err).split())
+    assert "bucket" in shown
+    assert not any(part in shown for part in ("sesame", "se/", "sa/me"))

@@ -26,7 +26,7 @@ from forgetcli.tables import (
     RecommendationWriter,
     check_output,
     open_output,
-    output_name,
+    place_name,
     read_interactions,
     read_records,
     table_format,
@@ -201,7 +201,9 @@ def test_only_uris_are_remote_and_their_secrets_stay_hidden(tmp_path: Path) -> N
     place = remote("GCS://me:key@bucket/dir/a.csv?endpoint_override=localhost")
     assert place is not None
     assert (place.scheme, place.name) == ("gs", "gs://bucket/dir/a.csv")
-    assert output_name("s3://me:key@bucket/a.csv?region=x") == "s3://bucket/a.csv"
+    assert place_name("s3://me:key@bucket/a.csv?region=x") == "s3://bucket/a.csv"
+    assert place_name("s3://me:se/cr/et@bucket/a@b.csv") == "s3://b.csv"  # rather too little than a part of a secret
+    assert place_name("hdfs://host:9000/a@b.csv") == "hdfs://host:9000/a@b.csv"
     assert table_format("s3://bucket/recs.parquet?region=eu.west") == "parquet"
 
 
