@@ -3,9 +3,11 @@
     python -m venv /tmp/peers && /tmp/peers/bin/pip install cmfrec==3.5.1.post14 implicit==0.7.3 matplotlib .
     /tmp/peers/bin/python benchmarks/synthetic.py -o /tmp/synth25m.parquet
     /tmp/peers/bin/python benchmarks/peers.py /tmp/synth25m.parquet --figure docs/figures/peers.svg
+    /tmp/peers/bin/python benchmarks/peers.py /tmp/synth1m.parquet --ranks 32 64 128 256 512 --no-exact --learn-rank 256
 
-All minimise Hu, Koren & Volinsky's objective with confidence 1 + α on 90 % of the pairs, in float32. The programs take
-turns: one round times one sweep of each. Nothing is timed before the answers agree: from the same start, implicit's
+All minimise Hu, Koren & Volinsky's objective with confidence 1 + α on 90 % of the pairs, in float32; each conjugate
+gradient solver takes the three steps of its defaults. The programs take turns: one round times one sweep of each.
+Nothing is timed before the answers agree: from the same start, implicit's
 Cholesky solver must reach forgetcli's factors, and cmfrec's last half-sweep by Cholesky must be forgetcli's solution
 for its other side. implicit and forgetcli are called sweep by sweep; cmfrec only fits whole models, so its sweep is the
 difference between a longer fit and a shorter one, over the sweeps between them.
@@ -77,20 +79,26 @@ def config(rank: int) -> fc.TrainConfig:
 
 
 class Forgetcli:
-    """Exact."""
+    """Exact, or by conjugate gradients."""
 
-    name = "forgetcli"
-
-    def __init__(self, setting: Setting) -> None:
+    def __init__(self, setting: Setting, cg: bool) -> None:
+        self.name = "forgetcli, CG" if cg else "forgetcli"
+        self.steps = config(setting.rank).cg_steps if cg else None
         self.setting = setting
         self.objective = Objective.of(config(setting.rank), setting.training)
-        self.items = SideFactors.without_bias(setting.start)
+        users = np.zeros((len(setting.training.users), setting.rank), np.float32)
+        self.users, self.items = SideFactors.without_bias(users), SideFactors.without_bias(setting.start)
 
     def sweep(self) -> Factors:
         data, threads = self.setting.training, self.setting.threads
-        users = als.half_sweep(data.by_user, self.items, self.objective, threads=threads).side
-        self.items = als.half_sweep(data.by_item, users, self.objective, threads=threads).side
-        return users.factors, self.items.factors
+        if self.steps is None:
+            factors, _ = als.sweep(data, self.items, self.objective, threads=threads)
+        else:
+            factors, _ = als.conjugate_sweep(
+                data, self.users, self.items, self.objective, steps=self.steps, threads=threads
+            )
+        self.users, self.items = factors.user, factors.item
+        return self.users.factors, self.items.factors
 
 
 class Implicit:
@@ -149,7 +157,7 @@ def check(training: fc.Interactions, rank: int, threads: int) -> None:
     pairs = np.arange(by_user.indptr[min(CHECKED_USERS, by_user.n_rows)])
     part = fc.Interactions.from_arrays(by_user.rows_of(pairs), by_user.indices[pairs], by_user.values[pairs])
     setting = Setting.of(part, rank, threads)
-    ours, theirs = Forgetcli(setting).sweep(), Implicit(setting, cg=False).sweep()
+    ours, theirs = Forgetcli(setting, cg=False).sweep(), Implicit(setting, cg=False).sweep()
     for mine, peer in zip(ours, theirs, strict=True):
         if not gap(peer, mine) < AGREEMENT:
             raise SystemExit(f"k = {setting.rank}: implicit's factors are {gap(peer, mine):.1e} from forgetcli's")
@@ -187,11 +195,15 @@ class Times:
 
 def time_sweeps(setting: Setting, rounds: int, clock: Callable[[], float], exact: bool) -> Times:
     times = Times(clock)
-    solvers: list[Forgetcli | Implicit] = [Forgetcli(setting), Implicit(setting, cg=True)]
+    solvers: list[Forgetcli | Implicit] = [
+        Forgetcli(setting, cg=False),
+        Forgetcli(setting, cg=True),
+        Implicit(setting, cg=True),
+    ]
+    for solver in solvers:
+        solver.sweep()
     if exact:
         solvers.append(Implicit(setting, cg=False))
-    for solver in solvers[:2]:
-        solver.sweep()
     for _ in range(rounds):
         for solver in solvers:
             times.add(solver.name, solver.sweep)
@@ -224,7 +236,7 @@ def learn(setting: Setting, times: Times, heldout: fc.Heldout) -> dict[str, list
     reached: dict[str, list[tuple[float, float]]] = {}
     data = setting.training
     seconds = {name: statistics.median(each) for name, each in times.seconds.items()}
-    for solver in (Forgetcli(setting), Implicit(setting, cg=True), Implicit(setting, cg=False)):
+    for solver in (*(Forgetcli(setting, cg) for cg in (False, True)), *(Implicit(setting, cg) for cg in (True, False))):
         if solver.name not in seconds:
             continue
         exact = solver.name == "implicit, Cholesky"
@@ -241,20 +253,23 @@ def learn(setting: Setting, times: Times, heldout: fc.Heldout) -> dict[str, list
 
 
 def print_times(results: dict[int, Times]) -> None:
+    """Each peer's seconds also as a multiple of forgetcli's exact sweep, and of its conjugate gradients' sweep."""
     names = list(next(iter(results.values())).seconds)
     print("| s a sweep | " + " | ".join(f"k = {rank}" for rank in results) + " |\n" + "|---" * (len(results) + 1) + "|")
     for name in names:
         cells = []
         for times in results.values():
-            own, ours = times.seconds[name], statistics.median(times.seconds["forgetcli"])
-            median = statistics.median(own)
+            own, median = times.seconds[name], statistics.median(times.seconds[name])
             cell = f"{median:.3g} ({min(own):.3g} to {max(own):.3g})"
-            cells.append(cell if name == "forgetcli" else f"{cell}, **{median / ours:.1f} ×**")
+            if not name.startswith("forgetcli"):
+                ours = (statistics.median(times.seconds[solver]) for solver in ("forgetcli", "forgetcli, CG"))
+                cell += ", " + " / ".join(f"**{median / seconds:.1f} ×**" for seconds in ours)
+            cells.append(cell)
         print(f"| {name} | " + " | ".join(cells) + " |")
 
 
 def print_learnt(reached: dict[str, list[tuple[float, float]]]) -> None:
-    unit = reached["forgetcli"][0][0]
+    unit = min(points[0][0] for points in reached.values())
     print("\n| NDCG@10 within | " + " | ".join(reached) + " |\n" + "|---" * (len(reached) + 1) + "|")
     for sweeps in (1, 2, 4, 8, 16, 32, 64):
         budget = unit * sweeps * 1.001
@@ -279,7 +294,7 @@ def draw(results: dict[int, Times], title: str, path: Path) -> None:
             color=colours[name.split(",")[0]],
             linestyle="-" if exact else "--",
             marker="o" if exact else "s",
-            linewidth=2.4 if name == "forgetcli" else 1.5,
+            linewidth=2.4 if name.startswith("forgetcli") else 1.5,
             label=f"{name}{' (exact)' if name == 'forgetcli' else ''}",
         )
     axes.set(xscale="log", yscale="log", xlabel="rank k", ylabel="seconds a sweep", title=title)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from forgetcli import _native
 from forgetcli.config import TrainConfig
+from forgetcli.conjugate import RowBasis, conjugate_rows
 from forgetcli.errors import DataError, NumericalError
 from forgetcli.interactions import Csr, Interactions, Vocabulary
 from forgetcli.model import Array, Factors, HistoryEntry, Model, SideFactors
@@ -85,15 +86,21 @@ def half_sweep(
     factors, bias, losses, products, failed = _native.solve_rows(
         **row_arguments(view, other, objective, threads), rows=rows, threads=threads
     )
-    if failed >= 0:
-        raise NumericalError(
-            f"the equations of a row with {view.indptr[failed + 1] - view.indptr[failed]} interactions have no "
-            f"finite solution in {other.factors.dtype}",
-            hint="raise `reg`, "
-            + ('use `dtype="float64"`, ' if factors.dtype == np.float32 else "")
-            + "or look for extreme values in the data",
-        )
+    _require_solution(failed, view, other)
     return HalfSweep(SideFactors(factors, bias), losses, products)
+
+
+def _require_solution(failed: int, view: Csr, other: SideFactors) -> None:
+    """Raises NumericalError when there is a row that failed."""
+    if failed < 0:
+        return
+    raise NumericalError(
+        f"the equations of a row with {view.indptr[failed + 1] - view.indptr[failed]} interactions have no "
+        f"finite solution in {other.factors.dtype}",
+        hint="raise `reg`, "
+        + ('use `dtype="float64"`, ' if other.factors.dtype == np.float32 else "")
+        + "or look for extreme values in the data",
+    )
 
 
 def gradients(interactions: Interactions, factors: Factors, objective: Objective, *, threads: int = 0) -> Gradients:
@@ -214,6 +221,33 @@ def sweep(
     return Factors(users, solved.side, objective.global_mean), value
 
 
+def conjugate_sweep(
+    interactions: Interactions,
+    users: SideFactors,
+    items: SideFactors,
+    objective: Objective,
+    *,
+    steps: int,
+    threads: int = 0,
+) -> tuple[Factors, float]:
+    """One inexact sweep, users then items, each row by so many conjugate gradient steps from where it stands; returns
+    the factors and the objective there."""
+
+    def half(view: Csr, mirror: Csr, own: SideFactors, other: SideFactors) -> tuple[SideFactors, NDArray[np.float64]]:
+        arguments = row_arguments(view, other, objective, threads)
+        basis = RowBasis.of(mirror, other, objective, arguments["gram"], threads)
+        solved, losses, failed = conjugate_rows(arguments, basis, own, steps=steps, threads=threads)
+        _require_solution(failed, view, other)
+        return solved, losses
+
+    with stage("users"):
+        users, _ = half(interactions.by_user, interactions.by_item, users, items)
+    with stage("items"):
+        items, losses = half(interactions.by_item, interactions.by_user, items, users)
+    value = float(losses.sum()) + regularisation(users, interactions.by_user.row_counts(), objective)
+    return Factors(users, items, objective.global_mean), value
+
+
 def descend(
     interactions: Interactions,
     items: SideFactors,
@@ -221,18 +255,28 @@ def descend(
     *,
     sweeps: int,
     tol: float = 0.0,
+    cg_steps: int | None = None,
+    users: SideFactors | None = None,
     evaluate: Evaluate | None = None,
     threads: int = 0,
     on_progress: Progress | None = None,
 ) -> tuple[Factors, tuple[HistoryEntry, ...]]:
     """Up to `sweeps` sweeps from the given item side, with one history entry each.
 
+    cg_steps: of the inexact solver; None solves the rows exactly.
+    users:    where the inexact solver starts; None is at 0.
+
     Stops early when a sweep lowers the objective by less than the fraction `tol`, if that is above 0.
     """
     history: list[HistoryEntry] = []
+    if users is None:
+        users = SideFactors.without_bias(np.zeros((interactions.n_users, items.factors.shape[1]), items.factors.dtype))
     for number in range(1, sweeps + 1):
-        factors, value = sweep(interactions, items, objective, threads=threads)
-        items = factors.item
+        if cg_steps is None:
+            factors, value = sweep(interactions, items, objective, threads=threads)
+        else:
+            factors, value = conjugate_sweep(interactions, users, items, objective, steps=cg_steps, threads=threads)
+        users, items = factors.user, factors.item
         with stage("validating"):
             metrics = evaluate(factors) if evaluate else {}
         history.append(HistoryEntry("sweep", value, metrics))
@@ -279,6 +323,7 @@ def train(
         objective,
         sweeps=config.sweeps,
         tol=config.tol,
+        cg_steps=config.inexact_steps,
         evaluate=evaluate,
         threads=threads,
         on_progress=on_progress,

@@ -13,6 +13,7 @@ Objective = Literal["explicit", "implicit"]
 RegScaling = Literal["count", "none"]
 Dtype = Literal["float32", "float64"]
 Side = Literal["users", "items"]
+Solver = Literal["exact", "cg"]
 
 MAX_FACTORS = 4096
 """A rank above this is a slip of the finger: one row's normal matrix would take 64 MiB."""
@@ -41,6 +42,9 @@ class TrainConfig:
     unobserved_weight: implicit only: w0, the weight of a pair that was not observed.
     solved_last:       the side that each sweep ends with; it is also the one that has starting factors. Other trainers
                        end with the users.
+    solver:            how a half-sweep solves its rows: "exact" (Cholesky), or "cg", some conjugate gradient steps from
+                       where each row stands (Takács, Pilászy & Tikk 2011), which is cheaper at large ranks.
+    cg_steps:          of "cg", for each row and half-sweep.
     seed:              keys the starting factors.
     dtype:             of the factors and of the arithmetic.
     tol:               stop when a sweep lowers the objective by less than this fraction; 0 never stops early.
@@ -59,6 +63,8 @@ class TrainConfig:
     confidence_base: float = 1.0
     unobserved_weight: float = 1.0
     solved_last: Side = "items"
+    solver: Solver = "exact"
+    cg_steps: int = 3
     seed: int = 0
     dtype: Dtype = "float32"
     tol: float = 0.0
@@ -110,9 +116,16 @@ class TrainConfig:
             self.unobserved_weight,
         )
         _require(self.solved_last in ("users", "items"), "solved-last", "users or items", self.solved_last)
+        _require(self.solver in ("exact", "cg"), "solver", "exact or cg", self.solver)
+        _require(_is_int(self.cg_steps) and self.cg_steps >= 1, "cg_steps", "a whole number, at least 1", self.cg_steps)
         _require(_is_int(self.seed) and 0 <= self.seed < 2**63, "seed", "a whole number from 0 to 2^63 - 1", self.seed)
         _require(self.dtype in ("float32", "float64"), "dtype", "float32 or float64", self.dtype)
         _require(_is_finite(self.tol) and 0 <= self.tol < 1, "tol", "a number from 0 to below 1", self.tol)
+
+    @property
+    def inexact_steps(self) -> int | None:
+        """The steps of the inexact solver; None where rows are solved exactly."""
+        return self.cg_steps if self.solver == "cg" else None
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, in the order of the fields: what the checkpoint's `config` holds."""

@@ -13,6 +13,7 @@ from forgetcli import _native
 from forgetcli.als import row_arguments
 from forgetcli.csr import Csr
 from forgetcli.model import Array, SideFactors
+from forgetcli.moments import mean_matrix
 from forgetcli.objective import Objective
 
 CG_TOLERANCE = 0.02
@@ -114,7 +115,7 @@ class NormalInverse:
         threads: int = 0,
     ) -> NormalInverse:
         """view, mirror: the interactions by the side that is inverted, and by the other one."""
-        mean = _mean_matrix(mirror, other, objective, threads)
+        mean = mean_matrix(mirror, other, objective, threads)
         coordinates = Coordinates.of(mean, other, objective, threads)
         return cls(view, other, objective, mean, coordinates, tolerance, threads)
 
@@ -221,36 +222,3 @@ class LinearisedSweep:
 def stacked(side: SideFactors, objective: Objective) -> Array:
     """(n, k), or (n, k + 1) with the bias last in a model with biases."""
     return np.concatenate([side.factors, side.bias[:, None]], axis=1) if objective.biases else side.factors
-
-
-def _mean_matrix(mirror: Csr, other: SideFactors, objective: Objective, threads: int) -> NDArray[np.float64]:
-    """M of `Coordinates`; mirror: the interactions by the rows of `other`."""
-    slope, offset = objective.confidence
-    weights = (offset - objective.background) * mirror.row_counts().astype(np.float64)
-    if slope:
-        weights += slope * mirror.row_sums()
-    return _weighted_gram(other, weights / max(mirror.nnz, 1), objective, threads)
-
-
-MEAN_ROWS = 20_000
-"""A preconditioner need not be exact: of a larger side, about so many rows tell enough."""
-
-
-def _weighted_gram(
-    side: SideFactors, weights: NDArray[np.float64], objective: Objective, threads: int
-) -> NDArray[np.float64]:
-    """Σ w x xᵀ over the rows, x with a constant 1 behind it in a model with biases; in the model's precision, and of a
-    side of more than MEAN_ROWS rows from some of them, evenly spaced. Weights below 0 count as 0."""
-    weights = np.maximum(weights, 0)
-    total = weights.sum()
-    every = max(len(side) // MEAN_ROWS, 1)
-    x, weights = side.factors[::every], weights[::every]
-    if every > 1 and weights.sum() > 0:
-        weights = weights * (total / weights.sum())
-    roots = np.sqrt(weights).astype(x.dtype)
-    rooted = np.ascontiguousarray(x * roots[:, None])
-    gram = _native.gram(rooted, threads=threads).astype(np.float64)
-    if not objective.biases:
-        return gram
-    edge = np.einsum("n,nk->k", roots, rooted, dtype=np.float64)
-    return np.block([[gram, edge[:, None]], [edge, np.full((1, 1), weights.sum())]])

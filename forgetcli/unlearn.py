@@ -34,6 +34,10 @@ solver early. Implicit's conjugate gradients on MovieLens-1M (α = 11, λ = 10; 
 memory 0.052 and 0.021 with two, beside 0.065 ± 0.023 and 0.029 ± 0.019 of its own retrains; −0.013 and 0.002 with one;
 −0.105 and a step that was not worth taking with none."""
 
+CG_RANK = 60
+"""A sweep by conjugate gradients costs about this over the rank of an exact one: 25 million ratings, 3 steps, ranks
+from 64 to 256."""
+
 SETTLED = 1e-3
 """How far they may be from their solutions, relatively, to be taken for solved: above what float32 leaves."""
 
@@ -116,7 +120,14 @@ def forget(
             factors, history = trained.factors, trained.history
         else:
             factors, history = descend(
-                left, kept.item, objective, sweeps=sweeps, threads=threads, on_progress=on_progress
+                left,
+                kept.item,
+                objective,
+                sweeps=sweeps,
+                cg_steps=model.config.inexact_steps,
+                users=kept.user,
+                threads=threads,
+                on_progress=on_progress,
             )
         step = _Step(factors, history, before, len(history))
     past = () if method == "retrain" else _blank(model.history)
@@ -286,18 +297,22 @@ def _kept_factors(factors: Factors, remaining: Remaining) -> Factors:
 
 
 def _settling_sweeps(model: Model) -> int:
-    """SETTLING_SWEEPS where nothing was done to the model since it was taken over with factors away from their
-    solutions, else none."""
+    """SETTLING_SWEEPS where the model's last step left factors away from their solutions, since it was an inexact sweep
+    or another trainer's, else none."""
     last = model.history[-1] if model.history else None
-    settled = last is None or last.kind != "import" or last.metrics.get("apart", 1.0) <= SETTLED
-    return 0 if settled else SETTLING_SWEEPS
+    if last is None or last.kind == "response":
+        return 0
+    if last.kind == "sweep":
+        return 0 if model.config.inexact_steps is None else SETTLING_SWEEPS
+    return 0 if last.metrics.get("apart", 1.0) <= SETTLED else SETTLING_SWEEPS
 
 
 def _cheaper(share: float, model: Model) -> Method:
     """The second-order step, unless training anew costs no more or the request is too large; share: of the records."""
     sweeps = trained_sweeps(model)
     cost = STEP_COST + exact_sweeps(0.0, share, sweeps) + _settling_sweeps(model)
-    return "retrain" if share > MOST_SHARE or cost >= sweeps else "response"
+    own_sweep = 1.0 if model.config.inexact_steps is None else min(1.0, CG_RANK / model.config.factors)
+    return "retrain" if share > MOST_SHARE or cost >= sweeps * own_sweep else "response"
 
 
 def _blank(history: tuple[HistoryEntry, ...]) -> tuple[HistoryEntry, ...]:

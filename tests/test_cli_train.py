@@ -51,6 +51,13 @@ def test_train_json_is_one_object_and_nothing_else(work: Path) -> None:
     assert document["input"]["held_out"] + document["model"]["interactions"] == 107_660
 
 
+def test_a_model_solved_by_conjugate_gradients_says_so(work: Path) -> None:
+    forget_well("train", "ratings.parquet", *SMALL, "--solver", "cg", "--cg-steps", "2", "-o", "cg.npz", cwd=work)
+    assert "conjugate gradients, 2 steps a row" in forget_well("info", "cg.npz", cwd=work).out
+    forget_well("retrain", "cg.npz", "-o", "again.npz", cwd=work)
+    assert (work / "again.npz").read_bytes() == (work / "cg.npz").read_bytes()
+
+
 def test_progress_is_a_line_a_sweep_where_there_is_no_terminal(work: Path) -> None:
     run = forget_well("train", "ratings.parquet", *SMALL, "--progress", cwd=work)
     assert [line.split(",")[0] for line in run.err.splitlines() if "sweep " in line and line.startswith("forget:")] == [

@@ -2,6 +2,7 @@
 them meaning."""
 
 from forgetcli._native._kernels import (
+    conjugate_rows,
     csr_column_counts,
     csr_entries_of_columns,
     csr_find,
@@ -22,6 +23,7 @@ from forgetcli._native._kernels import (
     solve_coupled,
     solve_normal,
     solve_rows,
+    symmetric_eigen,
     text_distinct,
     text_find,
     text_from_integers,
@@ -34,6 +36,7 @@ from forgetcli._native._kernels import (
 )
 
 __all__ = [
+    "conjugate_rows",
     "csr_column_counts",
     "csr_entries_of_columns",
     "csr_find",
@@ -54,6 +57,7 @@ __all__ = [
     "solve_coupled",
     "solve_normal",
     "solve_rows",
+    "symmetric_eigen",
     "text_distinct",
     "text_find",
     "text_from_integers",

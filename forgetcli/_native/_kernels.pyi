@@ -46,6 +46,36 @@ def solve_rows(
 def gram(x: _Matrix, threads: int) -> _Matrix:
     """(k, k): Σ x xᵀ over the rows of x (n, k)."""
 
+def conjugate_rows(
+    *,
+    indptr: NDArray[np.int64],
+    indices: NDArray[np.int32],
+    values: NDArray[np.float32],
+    other: _Matrix,
+    other_bias: _Vector | None,
+    with_bias: bool,
+    confidence: tuple[float, float],
+    target: tuple[float, float],
+    background: float,
+    reg: float,
+    reg_by_count: bool,
+    factors: _Matrix,
+    bias: _Vector,
+    vectors: _Matrix,
+    dense: _Vector,
+    slope: _Vector,
+    offset: _Vector,
+    steps: int,
+    rows: NDArray[np.int64] | None,
+    threads: int,
+) -> tuple[_Matrix, _Vector, NDArray[np.float64], int]:
+    """Each row after so many conjugate gradient steps from `factors` (n, k) and `bias` (n,): factors, bias, the rows'
+    parts of the objective (n,), and the first row whose solution is not finite, or -1. `vectors` is E (d, d), d = k or
+    k + 1; `dense`, `slope`, `offset` (d,) are the diagonals of conjugate.h."""
+
+def symmetric_eigen(matrix: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Eigenvalues (n,), in no order, and eigenvectors (n, n), one a row: the same bits whatever the threads."""
+
 # Passes over the entries that form no row's matrix (bind_coupling.cpp, hot_coupling.cpp; the meaning is in coupling.h).
 # The inverses of the rows' normal matrices are applied by conjugate gradients, up to a residual of `tolerance`, in the
 # coordinates x̃ = Eᵀ x: `vectors` is E (k, k), orthogonal; `mean` (d,), d = k or k + 1 with a bias, and `border` (k,)

@@ -16,10 +16,10 @@ template <typename T>
 struct PairTable {
     const void* rows;
     int width, stride;
-    int padded;  // a row's parameters, a bias behind its factors, are padded with zeros to so many, a multiple of 16
     bool half;
     T x_scale, delta_scale;      // powers of two,
     T x_unscale, delta_unscale;  // and their inverses
+    int padded = 0;  // a row's parameters, a bias behind its factors, are padded with zeros to so many, a multiple of 16
 };
 
 // The product with the mixed second derivative, halved: how a row's half gradient at p changes, to first order, when

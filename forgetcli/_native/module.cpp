@@ -7,6 +7,7 @@ void bind_buffers(nb::module_& m);
 void bind_csr(nb::module_& m);
 void bind_rows(nb::module_& m);
 void bind_coupling(nb::module_& m);
+void bind_conjugate(nb::module_& m);
 void bind_text(nb::module_& m);
 void bind_topn(nb::module_& m);
 void bind_variant(nb::module_& m);
@@ -18,6 +19,7 @@ NB_MODULE(_kernels, m) {
     forgetcli::bind_csr(m);
     forgetcli::bind_rows(m);
     forgetcli::bind_coupling(m);
+    forgetcli::bind_conjugate(m);
     forgetcli::bind_text(m);
     forgetcli::bind_topn(m);
     forgetcli::bind_variant(m);

@@ -19,7 +19,7 @@ from forgetcli.cli.options import (
 from forgetcli.cli.parser import Parser, number, positive_count, whole_number
 from forgetcli.cli.session import Session
 from forgetcli.cli.targets import require_output_is_no_input
-from forgetcli.config import Dtype, Objective, RegScaling, TrainConfig
+from forgetcli.config import Dtype, Objective, RegScaling, Solver, TrainConfig
 from forgetcli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ zcat logs/*.csv.gz | forget train - --json > training.json
 DEFAULTS = {objective: TrainConfig.for_objective(objective) for objective in ("explicit", "implicit")}
 CONFIG_OPTIONS = (
     "factors", "sweeps", "reg", "reg_scaling", "biases", "global_mean", "alpha", "confidence_base",
-    "unobserved_weight", "seed", "dtype", "tol"
+    "unobserved_weight", "solver", "cg_steps", "seed", "dtype", "tol"
 )  # fmt: skip
 
 
@@ -135,6 +135,15 @@ def _add_model_options(parser: Parser) -> None:
         metavar="W",
         help=f"of pairs not observed (default: {implicit.unobserved_weight:g}; implicit only)",
     )
+    group.add_argument(
+        "--solver",
+        choices=get_args(Solver),
+        help="of each row's equations: exact, or a few conjugate gradient steps, which pay from about 128 factors "
+        f"(default: {explicit.solver})",
+    )
+    group.add_argument(
+        "--cg-steps", type=positive_count, metavar="N", help=f"of --solver cg (default: {explicit.cg_steps})"
+    )
     group.add_argument("--seed", type=whole_number, metavar="S", help="of the starting factors (default: 0)")
     group.add_argument("--dtype", choices=get_args(Dtype), help="of factors and arithmetic (default: float32)")
 
@@ -205,6 +214,8 @@ def _tell_of_one_value(session: Session, asked: Objective | None) -> None:
 
 
 def _config(arguments: argparse.Namespace, objective: Objective) -> TrainConfig:
+    if arguments.cg_steps is not None and arguments.solver != "cg":
+        raise UsageError("--cg-steps belongs to --solver cg", hint="add --solver cg")
     given: dict[str, Any] = {name: getattr(arguments, name) for name in CONFIG_OPTIONS}
     return TrainConfig.for_objective(objective, **given)
 

@@ -206,6 +206,8 @@ def info_text(path: str, info: ModelInfo) -> str:
     if config.objective == "implicit":
         confidence = f"{config.confidence_base:g} + {config.alpha:g} value"
         rows.append(("weights", f"{confidence}; {config.unobserved_weight:g} where not observed"))
+    if config.inexact_steps is not None:
+        rows.append(("solver", f"conjugate gradients, {count(config.inexact_steps, 'step')} a row"))
     rows += [
         ("users", f"{info.n_users:,} ({info.user_id_kind} ids)"),
         ("items", f"{info.n_items:,} ({info.item_id_kind} ids)"),
