@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forgetcli import _native
-from forgetcli.config import TrainConfig
+from forgetcli.config import Acceleration, TrainConfig
 from forgetcli.conjugate import RowBasis, conjugate_rows
 from forgetcli.errors import DataError, NumericalError
 from forgetcli.interactions import Csr, Interactions, Vocabulary
 from forgetcli.model import Array, Factors, HistoryEntry, Model, SideFactors
+from forgetcli.momentum import Momentum
 from forgetcli.objective import Objective
 from forgetcli.profiling import stage
 from forgetcli.seeding import starting_factors
@@ -213,12 +214,46 @@ def sweep(
     interactions: Interactions, items: SideFactors, objective: Objective, *, threads: int = 0
 ) -> tuple[Factors, float]:
     """One sweep, users then items, from the given item side; returns the factors and the objective there."""
+    return _finished(interactions, _users(interactions, items, objective, threads).side, objective, threads)
+
+
+def _users(interactions: Interactions, items: SideFactors, objective: Objective, threads: int) -> HalfSweep:
     with stage("users"):
-        users = half_sweep(interactions.by_user, items, objective, threads=threads).side
+        return half_sweep(interactions.by_user, items, objective, threads=threads)
+
+
+def _finished(
+    interactions: Interactions, users: SideFactors, objective: Objective, threads: int
+) -> tuple[Factors, float]:
+    """The items' half of a sweep."""
     with stage("items"):
         solved = half_sweep(interactions.by_item, users, objective, threads=threads)
-    value = float(solved.losses.sum()) + regularisation(users, interactions.by_user.row_counts(), objective)
+    value = _value(solved, users, interactions.by_user.row_counts(), objective)
     return Factors(users, solved.side, objective.global_mean), value
+
+
+def _value(solved: HalfSweep, other: SideFactors, counts: NDArray[np.int64], objective: Objective) -> float:
+    """The objective where one side is solved. other, counts: the other side, and its rows' interactions."""
+    return float(solved.losses.sum()) + regularisation(other, counts, objective)
+
+
+def _carried_sweep(
+    interactions: Interactions,
+    items: SideFactors,
+    value: float,
+    objective: Objective,
+    momentum: Momentum,
+    threads: int,
+) -> tuple[Factors, float]:
+    """A sweep that starts beyond the items, unless the objective there is above `value`, that at the items; infinite
+    before the first sweep, which has nothing to go beyond."""
+    beyond = momentum.beyond(items) if np.isfinite(value) else None
+    if beyond is not None:
+        solved = _users(interactions, beyond, objective, threads)
+        if _value(solved, beyond, interactions.item_counts, objective) <= value:
+            return _finished(interactions, solved.side, objective, threads)
+        momentum.restart()
+    return sweep(interactions, items, objective, threads=threads)
 
 
 def conjugate_sweep(
@@ -255,13 +290,15 @@ def descend(
     *,
     sweeps: int,
     tol: float = 0.0,
+    acceleration: Acceleration = "none",
     cg_steps: int | None = None,
     users: SideFactors | None = None,
     evaluate: Evaluate | None = None,
     threads: int = 0,
     on_progress: Progress | None = None,
 ) -> tuple[Factors, tuple[HistoryEntry, ...]]:
-    """Up to `sweeps` sweeps from the given item side, with one history entry each.
+    """Up to `sweeps` sweeps from the given item side, with one history entry each. No exact sweep ends with an
+    objective above that of the one before, but for rounding.
 
     cg_steps: of the inexact solver; None solves the rows exactly.
     users:    where the inexact solver starts; None is at 0.
@@ -269,13 +306,17 @@ def descend(
     Stops early when a sweep lowers the objective by less than the fraction `tol`, if that is above 0.
     """
     history: list[HistoryEntry] = []
+    momentum = Momentum() if acceleration == "momentum" else None
+    value = np.inf
     if users is None:
         users = SideFactors.without_bias(np.zeros((interactions.n_users, items.factors.shape[1]), items.factors.dtype))
     for number in range(1, sweeps + 1):
-        if cg_steps is None:
-            factors, value = sweep(interactions, items, objective, threads=threads)
-        else:
+        if cg_steps is not None:
             factors, value = conjugate_sweep(interactions, users, items, objective, steps=cg_steps, threads=threads)
+        elif momentum:
+            factors, value = _carried_sweep(interactions, items, value, objective, momentum, threads)
+        else:
+            factors, value = sweep(interactions, items, objective, threads=threads)
         users, items = factors.user, factors.item
         with stage("validating"):
             metrics = evaluate(factors) if evaluate else {}
@@ -323,6 +364,7 @@ def train(
         objective,
         sweeps=config.sweeps,
         tol=config.tol,
+        acceleration=config.acceleration,
         cg_steps=config.inexact_steps,
         evaluate=evaluate,
         threads=threads,

@@ -13,6 +13,7 @@ Objective = Literal["explicit", "implicit"]
 RegScaling = Literal["count", "none"]
 Dtype = Literal["float32", "float64"]
 Side = Literal["users", "items"]
+Acceleration = Literal["none", "momentum"]
 Solver = Literal["exact", "cg"]
 
 MAX_FACTORS = 4096
@@ -47,6 +48,7 @@ class TrainConfig:
     cg_steps:          of "cg", for each row and half-sweep.
     seed:              keys the starting factors.
     dtype:             of the factors and of the arithmetic.
+    acceleration:      "momentum" starts each exact sweep beyond where the last one ended (see `momentum`); or "none".
     tol:               stop when a sweep lowers the objective by less than this fraction; 0 never stops early.
 
     Raises UsageError naming the option.
@@ -67,6 +69,7 @@ class TrainConfig:
     cg_steps: int = 3
     seed: int = 0
     dtype: Dtype = "float32"
+    acceleration: Acceleration = "none"
     tol: float = 0.0
 
     @classmethod
@@ -120,6 +123,13 @@ class TrainConfig:
         _require(_is_int(self.cg_steps) and self.cg_steps >= 1, "cg_steps", "a whole number, at least 1", self.cg_steps)
         _require(_is_int(self.seed) and 0 <= self.seed < 2**63, "seed", "a whole number from 0 to 2^63 - 1", self.seed)
         _require(self.dtype in ("float32", "float64"), "dtype", "float32 or float64", self.dtype)
+        _require(self.acceleration in ("none", "momentum"), "acceleration", "none or momentum", self.acceleration)
+        _require(
+            self.acceleration == "none" or self.solver == "exact",
+            "acceleration",
+            "none with an inexact solver",
+            self.acceleration,
+        )
         _require(_is_finite(self.tol) and 0 <= self.tol < 1, "tol", "a number from 0 to below 1", self.tol)
 
     @property

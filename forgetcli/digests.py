@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO, TypeAlias
 
+from forgetcli import system
 from forgetcli.errors import FileSystemError
 from forgetcli.files import StrPath, file_system_errors
 
@@ -99,6 +100,10 @@ def hashing_along(file: BinaryIO, on_digest: OnDigest | None) -> Iterator[None]:
         yield
         return
     stop = threading.Event()
+    if not hasattr(os, "pread"):  # Windows: only where the file's position is, which is the body's until it ends
+        yield
+        on_digest(_hash_by_position(file.fileno(), stop))
+        return
     with ThreadPoolExecutor(1) as pool:
         hashed = pool.submit(_hash_by_position, file.fileno(), stop)
         try:
@@ -123,12 +128,19 @@ def digest_of(path: StrPath) -> Digest:
 
 
 def _open_at_once(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)  # a pipe would wait for a writer
+    return os.open(path, flags | system.AT_ONCE)
 
 
 def _hash_by_position(descriptor: int, stop: threading.Event) -> Digest:
     digest, size = hashlib.sha256(), 0
-    while not stop.is_set() and (piece := os.pread(descriptor, _PIECE, size)):
+    while not stop.is_set() and (piece := _read_at(descriptor, size)):
         digest.update(piece)
         size += len(piece)
     return Digest(size, digest.hexdigest())
+
+
+def _read_at(descriptor: int, position: int) -> bytes:
+    if hasattr(os, "pread"):
+        return os.pread(descriptor, _PIECE, position)
+    os.lseek(descriptor, position, os.SEEK_SET)
+    return os.read(descriptor, _PIECE)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from forgetcli import system
 from forgetcli.errors import UsageError
 from forgetcli.files import TEMPORARY_SUFFIX, StrPath, file_system_errors
 
@@ -34,15 +34,13 @@ def atomic_directory(path: StrPath, *, overwrite: bool, known: frozenset[str]) -
         _remove_orphans(parent, prefix)
         temporary = parent / f"{prefix}{os.urandom(8).hex()}{TEMPORARY_SUFFIX}"
         temporary.mkdir()
-        lock = os.open(temporary, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            yield temporary
-            _sync(temporary)
-            _put_in_place(temporary, target)
-            _sync_one(parent)
+            with system.holding(str(temporary)):
+                yield temporary
+                _sync(temporary)
+                _put_in_place(temporary, target)
+                system.flush_directory(str(parent))
         finally:
-            os.close(lock)
             shutil.rmtree(temporary, ignore_errors=True)
 
 
@@ -85,26 +83,14 @@ def _put_in_place(temporary: Path, target: Path) -> None:
 def _sync(directory: Path) -> None:
     for place, _, names in os.walk(directory):
         for name in names:
-            _sync_one(Path(place) / name)
-        _sync_one(Path(place))
-
-
-def _sync_one(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+            system.flush(os.path.join(place, name))
+        system.flush_directory(place)
 
 
 def _remove_orphans(parent: Path, prefix: str) -> None:
     """What killed processes left of this target. Whoever still writes one holds its lock."""
     for entry in parent.iterdir():
         if entry.name.startswith(prefix) and entry.name.endswith(TEMPORARY_SUFFIX) and entry.is_dir():
-            with suppress(OSError):
-                descriptor = os.open(entry, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-                try:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with suppress(OSError), system.holding(str(entry)) as abandoned:
+                if abandoned:
                     shutil.rmtree(entry, ignore_errors=True)
-                finally:
-                    os.close(descriptor)

@@ -1,9 +1,8 @@
-"""Files that are replaced whole or not at all, by one writer at a time (Linux and macOS)."""
+"""Files that are replaced whole or not at all, by one writer at a time."""
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import re
 import stat
@@ -13,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import BinaryIO, TypeAlias
 
+from forgetcli import system
 from forgetcli.errors import FileSystemError
 from forgetcli.profiling import stage
 
@@ -37,7 +37,12 @@ _ACL = "system.posix_acl_access"
 
 _REASONS: dict[int, tuple[str, str | None]] = {
     errno.ENOENT: ("no such file or directory", None),
-    errno.EACCES: ("permission denied", "check the permissions of the file and of its directory"),
+    errno.EACCES: (
+        "permission denied",
+        "check the permissions of the file and of its directory"
+        if system.IS_POSIX
+        else "close the program that has the file open, or check the permissions of the file and of its directory",
+    ),
     errno.EPERM: ("not permitted", "check the owner and the attributes of the file and of its directory"),
     errno.EROFS: ("the file system is read-only", "write to another directory"),
     errno.ENOSPC: ("the disk is full", "free some space, or write to another disk"),
@@ -111,7 +116,7 @@ def settle(path: StrPath) -> None:
     """
     with file_system_errors(path, "write"):
         target = os.path.realpath(path)
-        _sync(target, os.O_RDONLY)
+        system.flush(target)
         _confirm(path, target)
 
 
@@ -142,7 +147,8 @@ def lock(
     """Keeps other processes that use `lock` from the file while the body reads it and replaces it.
 
     The lock is on the file itself and ends with the process, however that ends; nothing is left behind. Replacing
-    the file by `atomic_write` hands the lock on to the next one waiting, so a body does that once, at its end.
+    the file by `atomic_write` hands the lock on to the next one waiting, so a body does that once, at its end. (On
+    Windows it is on an empty file beside it, which a process that is killed leaves there.)
 
     timeout: seconds to wait for another process, at least 0; None waits for ever.
     on_wait: called once, before the first wait.
@@ -155,7 +161,7 @@ def lock(
     with file_system_errors(path, "lock"):
         descriptor = _locked(path, timeout, on_wait)
     try:
-        before = _state(os.fstat(descriptor))
+        before = _state(os.fstat(descriptor) if system.IS_POSIX else os.stat(path))
 
         def require_unchanged() -> None:
             with file_system_errors(path, "write"):
@@ -167,7 +173,7 @@ def lock(
 
         yield require_unchanged
     finally:
-        os.close(descriptor)
+        system.release(descriptor, system.lock_place(os.fspath(path)))
 
 
 def _state(status: os.stat_result) -> tuple[int, ...]:
@@ -194,6 +200,9 @@ def _replacing(target: str, old: os.stat_result | None) -> Iterator[BinaryIO]:
                 os.fsync(descriptor)
             if not is_named:
                 _give_name(descriptor, temporary)
+            if system.IS_POSIX:  # still locked, so that nobody takes it for an orphan
+                os.replace(temporary, target)
+        if not system.IS_POSIX:
             os.replace(temporary, target)
     except BaseException:
         with suppress(FileNotFoundError):
@@ -203,18 +212,20 @@ def _replacing(target: str, old: os.stat_result | None) -> Iterator[BinaryIO]:
 
 def _new_file(directory: str, temporary: str, mode: int) -> tuple[int, bool]:
     """A new, locked file in the directory, open for writing, and whether it has the temporary's name already."""
-    if sys.platform == "linux" and os.path.exists("/proc/self/fd"):
+    if sys.platform == "linux" and system.IS_POSIX and os.path.exists("/proc/self/fd"):
         # Where the file system has no unnamed files, or refuses for a reason that holds for named ones too.
         with suppress(OSError):
-            descriptor = os.open(directory, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, mode)
+            descriptor = os.open(directory, os.O_TMPFILE | os.O_WRONLY | system.PRIVATE, mode)
             with _closed_on_error(descriptor):
-                _try_lock(descriptor)
+                system.try_lock(descriptor)
             return descriptor, False
     while True:
-        descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, mode)
+        descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | system.PRIVATE, mode)
+        if not system.IS_POSIX:  # nobody can remove what is open
+            return descriptor, True
         try:
             # Another process may have taken the file for an orphan before it was locked.
-            if _try_lock(descriptor) and os.fstat(descriptor).st_nlink:
+            if system.try_lock(descriptor) and os.fstat(descriptor).st_nlink:
                 return descriptor, True
         except OSError as error:
             if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP):
@@ -229,6 +240,8 @@ def _give_name(descriptor: int, temporary: str) -> None:
 
 
 def _keep_attributes(descriptor: int, target: str, old: os.stat_result) -> None:
+    if not system.IS_POSIX:  # the new file has the access list that its directory hands down
+        return
     mode = stat.S_IMODE(old.st_mode) & 0o777
     new = os.fstat(descriptor)
     if (new.st_uid, new.st_gid) != (old.st_uid, old.st_gid):
@@ -248,7 +261,7 @@ def _keep_attributes(descriptor: int, target: str, old: os.stat_result) -> None:
 def _confirm(path: StrPath, target: str) -> None:
     """Flushes the directory, and with it the target's name. Raises FileSystemError."""
     try:
-        _sync(os.path.dirname(target), os.O_RDONLY | os.O_DIRECTORY)
+        system.flush_directory(os.path.dirname(target))
     except OSError as error:
         if error.errno not in _NO_DIRECTORY_SYNC:
             reason = _REASONS.get(error.errno or 0, (str(error.strerror).lower(), None))[0]
@@ -256,14 +269,6 @@ def _confirm(path: StrPath, target: str) -> None:
                 f"{os.fspath(path)} was replaced, but the disk did not confirm it: {reason}",
                 hint="check the disk; after a power failure the old file might be back, and then repeat this",
             ) from error
-
-
-def _sync(path: str, flags: int) -> None:
-    descriptor = os.open(path, flags | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager
@@ -294,12 +299,15 @@ def _remove_orphans(directory: str) -> None:
 
 
 def _remove_unless_locked(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    descriptor = os.open(path, os.O_RDONLY | system.NO_LINK | system.AT_ONCE | system.PRIVATE)
     try:
-        if _try_lock(descriptor):
+        abandoned = system.is_abandoned(descriptor)
+        if abandoned and system.IS_POSIX:
             os.unlink(path)
     finally:
         os.close(descriptor)
+    if abandoned and not system.IS_POSIX:
+        os.unlink(path)
 
 
 def _locked(path: StrPath, timeout: float | None, on_wait: Callable[[], None] | None) -> int:
@@ -309,7 +317,7 @@ def _locked(path: StrPath, timeout: float | None, on_wait: Callable[[], None] | 
         descriptor, is_ours = _open_and_try_lock(path)
         with _closed_on_error(descriptor):
             mine, current = os.fstat(descriptor), os.stat(path)
-            is_current = (mine.st_dev, mine.st_ino) == (current.st_dev, current.st_ino)
+            is_current = not system.IS_POSIX or (mine.st_dev, mine.st_ino) == (current.st_dev, current.st_ino)
         if is_ours and is_current:
             return descriptor
         os.close(descriptor)
@@ -325,11 +333,16 @@ def _locked(path: StrPath, timeout: float | None, on_wait: Callable[[], None] | 
 
 def _open_and_try_lock(path: StrPath) -> tuple[int, bool]:
     """An open descriptor of the file, and whether that has its lock now."""
+    if not system.IS_POSIX:
+        os.stat(path)  # a file that is not there cannot be locked
+        descriptor = os.open(system.lock_place(os.fspath(path)), os.O_CREAT | os.O_RDWR | system.PRIVATE)
+        with _closed_on_error(descriptor):
+            return descriptor, system.try_lock(descriptor)
     # NFS grants such a lock only on a file that is open for writing.
     for access in (os.O_RDONLY, os.O_RDWR):
-        descriptor = os.open(path, access | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = os.open(path, access | system.AT_ONCE | system.PRIVATE)
         try:
-            return descriptor, _try_lock(descriptor)
+            return descriptor, system.try_lock(descriptor)
         except BaseException as error:
             os.close(descriptor)
             if access == os.O_RDWR or not (isinstance(error, OSError) and error.errno == errno.EBADF):
@@ -355,14 +368,6 @@ def _lock_holder(status: os.stat_result) -> int | None:
             if fields[1] == "FLOCK" and fields[5] == file and int(fields[4]) > 0:
                 return int(fields[4])
     return None
-
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _status(path: str) -> os.stat_result | None:

@@ -1,12 +1,13 @@
 """What T sweeps of a linear iteration absorb, by Lanczos: x = f_T(B⁻¹ S) B⁻¹ b.
 
 One sweep of the iteration is x ← B⁻¹ b + (I − B⁻¹ S) x, so that T sweeps from 0 give f_T(s) = (1 − (1 − s)^T) / s at
-each eigenvalue s of B⁻¹ S, which is self-adjoint in the B inner product.
+each eigenvalue s of B⁻¹ S, which is self-adjoint in the B inner product. Sweeps with momentum (see `momentum`) absorb
+more, and what they absorb is a polynomial in s as well.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -48,7 +49,7 @@ class System(Protocol):
 class Filtered:
     """The solution.
 
-    items:   x, the change of the items' parameters.
+    items:   x, the change of the items' parameters; with momentum after the last sweep, carried on by that.
     norm:    ‖x‖ in the B inner product.
     vectors: how many Krylov vectors it took.
     bracket: how far apart the two values of bᵀ x were at the end, as a fraction.
@@ -62,7 +63,8 @@ class Filtered:
     _earlier: NDArray[np.float64]
 
     def users(self) -> SideFactors:
-        """A⁻¹ C x' with x' the solution for T − 1: the users of the T-th sweep change by its negative."""
+        """A⁻¹ C x' with x' the solution for T − 1, carried on by momentum: the users of the T-th sweep change by its
+        negative."""
         return _combined(self._followers, self._earlier)
 
 
@@ -72,14 +74,16 @@ def filtered_solution(
     first: SideFactors,
     sweeps: int,
     *,
+    momentum: Sequence[float] = (),
     max_vectors: int = MAX_VECTORS,
     bracket: float = BRACKET,
     on_vector: Callable[[int], None] | None = None,
 ) -> Filtered | None:
     """x for T = `sweeps`, with full re-orthogonalisation; None where x = 0, since b = 0 or T = 0.
 
-    rhs:   b, (n, k) or (n, k + 1) with the biases last.
-    first: B⁻¹ b.
+    rhs:      b, (n, k) or (n, k + 1) with the biases last.
+    first:    B⁻¹ b.
+    momentum: see `absorbed`.
     """
     norm = np.sqrt(max(inner(first, rhs), 0.0))
     if norm == 0 or sweeps <= 0:
@@ -88,7 +92,7 @@ def filtered_solution(
     followers: list[SideFactors] = []
     diagonal: list[float] = []
     off: list[float] = []
-    bounds = _Bounds(sweeps)
+    bounds = _Bounds(lambda s: absorbed(s, sweeps, momentum))
     while True:
         if on_vector:
             on_vector(len(basis))
@@ -111,8 +115,8 @@ def filtered_solution(
         b_basis.append(_divided(residual, off[-1]))
         del residual, z
     ritz, vectors = _tridiagonal(diagonal, off[: len(basis) - 1])
-    weights = vectors @ (absorbed(ritz, sweeps) * vectors[0]) * norm
-    earlier = vectors @ (absorbed(ritz, sweeps - 1) * vectors[0]) * norm
+    weights = vectors @ (absorbed(ritz, sweeps, momentum) * vectors[0]) * norm
+    earlier = vectors @ (absorbed(ritz, sweeps - 1, momentum[:sweeps]) * vectors[0]) * norm
     norm = float(np.linalg.norm(weights))
     return Filtered(_combined(basis, weights), norm, len(basis), bounds.apart, followers, earlier)
 
@@ -132,14 +136,19 @@ def _orthogonal(
     return residual, z
 
 
-def absorbed(s: NDArray[np.float64], sweeps: int) -> NDArray[np.float64]:
+def absorbed(s: NDArray[np.float64], sweeps: int, momentum: Sequence[float] = ()) -> NDArray[np.float64]:
     """f_T(s) = (1 − (1 − s)^T) / s = Σ_{t<T} (1 − s)^t.
 
     Negative curvature, which a problem that is not convex and was stopped early may have, is taken for no more than
-    −1/T: f_T(s) stays below (e − 1) T.
+    −1/f_T(0), which is −1/T: f_T(s) stays below (e − 1) T.
+
+    momentum: the weights β before each of the T sweeps, or else none; the first one's takes up the movement of a sweep
+              that was done exactly. One more of them carries on what the last sweep did.
     """
     if sweeps == 0:
         return np.zeros_like(s)
+    if momentum:
+        return _with_momentum(np.maximum(s, -1.0 / _with_momentum(np.zeros(1), sweeps, momentum)), sweeps, momentum)
     s = np.maximum(s, -1.0 / sweeps)
     small = np.abs(s) < 0.5
     inner_s = np.where(small & (s != 0), s, 0.25)
@@ -147,6 +156,16 @@ def absorbed(s: NDArray[np.float64], sweeps: int) -> NDArray[np.float64]:
     near = -np.expm1(sweeps * np.log1p(-inner_s)) / inner_s
     far = (1 - (1 - outer_s) ** sweeps) / outer_s
     return np.where(s == 0, float(sweeps), np.where(small, near, far))
+
+
+def _with_momentum(s: NDArray[np.float64], sweeps: int, weights: Sequence[float]) -> NDArray[np.float64]:
+    """x ← 1 + (1 − s) y with y = x + β (x − x before). Before the first sweep x is 0 and came from −1 / (1 − s), whence
+    one sweep without momentum leads to 0."""
+    x, change = np.full_like(s, 1 + weights[0]), np.full_like(s, 1 + weights[0])
+    for t in range(1, sweeps):
+        after = 1 + (1 - s) * (x + weights[t] * change)
+        x, change = after, after - x
+    return x + weights[sweeps] * change if len(weights) > sweeps else x
 
 
 def inner(side: SideFactors, stacked: Array) -> float:
@@ -164,8 +183,8 @@ class _Bounds:
     apart: how far the Gauss value is from the truth at most, as a fraction of it.
     """
 
-    def __init__(self, sweeps: int) -> None:
-        self._sweeps = sweeps
+    def __init__(self, absorbed: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> None:
+        self._absorbed = absorbed
         self._gauss: float | None = None
         self._radau: float | None = None
         self.apart = np.inf
@@ -178,7 +197,7 @@ class _Bounds:
     def below(self, diagonal: list[float], off: list[float]) -> None:
         """A further element of the diagonal is known."""
         ritz, vectors = _tridiagonal(diagonal, off)
-        before, self._gauss = self._gauss, float(absorbed(ritz, self._sweeps) @ vectors[0] ** 2)
+        before, self._gauss = self._gauss, float(self._absorbed(ritz) @ vectors[0] ** 2)
         if ritz[0] > 0 and self._radau is not None:
             self.apart = abs(self._radau - self._gauss) / abs(self._gauss)
         else:
@@ -192,7 +211,7 @@ class _Bounds:
             return
         corner = float(off[-1] ** 2 * np.sum(vectors[-1] ** 2 / ritz))
         extended, extended_vectors = _tridiagonal([*diagonal, corner], off)
-        self._radau = float(absorbed(extended, self._sweeps) @ extended_vectors[0] ** 2)
+        self._radau = float(self._absorbed(extended) @ extended_vectors[0] ** 2)
         self.apart = abs(self._radau - self._gauss) / abs(self._gauss)
 
 

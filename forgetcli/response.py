@@ -10,7 +10,7 @@ Where the removal is too large for first order, some of the sweeps are done exac
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,7 +19,7 @@ import numpy as np
 from forgetcli.als import Standing, half_sweep, regularisation, standing, sweep
 from forgetcli.drift_free import MOVE_TOLERANCE, Formed, Trained
 from forgetcli.interactions import Interactions, Remaining, Removal
-from forgetcli.krylov import BRACKET, MAX_VECTORS, Filtered, filtered_solution, inner
+from forgetcli.krylov import BRACKET, MAX_VECTORS, Filtered, absorbed, filtered_solution, inner
 from forgetcli.linearised import LinearisedSweep
 from forgetcli.model import Array, Factors, SideFactors, minus, negative, plus, still
 from forgetcli.objective import Objective
@@ -108,6 +108,7 @@ def respond(
     after: Objective,
     *,
     sweeps: int,
+    momentum: Sequence[float] = (),
     options: Options | None = None,
 ) -> Response:
     """Makes the factors forget.
@@ -117,19 +118,22 @@ def respond(
     before, after:            the objective of `data` and of what is left. They differ in the mean, which the steps keep
                               and the last exact sweep changes; the side that is solved absorbs it.
     sweeps:                   T, at least 1.
+    momentum:                 the weights before each of them, of a model that was trained with it.
 
     Raises NumericalError when a row's system cannot be solved.
     """
     options = options or Options()
     trained = Trained.of(data, removal, remaining, factors, before, threads=options.threads)
     if trained.share <= SMALL_SHARE and len(trained.heavy) == 0:
-        response = _linear(trained, after, sweeps, options)
+        response = _linear(trained, after, sweeps, momentum, options)
         if response is not None:
             return response
-    return _exact(trained, after, sweeps, options)
+    return _exact(trained, after, sweeps, momentum, options)
 
 
-def _linear(trained: Trained, after: Objective, sweeps: int, options: Options) -> Response | None:
+def _linear(
+    trained: Trained, after: Objective, sweeps: int, momentum: Sequence[float], options: Options
+) -> Response | None:
     """All T sweeps to first order; of the users only the touched ones are solved. None where the request turns out
     too large for that."""
     left, objective, threads = trained.left, trained.objective, trained.threads
@@ -151,7 +155,7 @@ def _linear(trained: Trained, after: Objective, sweeps: int, options: Options) -
     if np.sqrt(max(inner(first, pull), 0.0)) > SMALL_STEP * before.item_norm:
         return None
     system = LinearisedSweep(trained.inverse, item_inverse)
-    filtered = _filtered(system, pull, first, sweeps, SMALL_BRACKET, options)
+    filtered = _filtered(system, pull, first, sweeps, momentum, SMALL_BRACKET, options)
     if filtered is None:
         return Response(Factors(users, trained.items, after.global_mean), before, "linear", None, 0, 0, 0.0)
     vectors, size = filtered.vectors, filtered.norm / before.item_norm
@@ -165,7 +169,7 @@ def _linear(trained: Trained, after: Objective, sweeps: int, options: Options) -
     return Response(factors, before, "linear", None, 0, vectors, size)
 
 
-def _exact(trained: Trained, after: Objective, sweeps: int, options: Options) -> Response:
+def _exact(trained: Trained, after: Objective, sweeps: int, momentum: Sequence[float], options: Options) -> Response:
     """T − 1 sweeps, some exactly and the others to first order, and the T-th exactly."""
     before, users, drift = _users_moved(trained, sweeps, options)
     items = trained.items
@@ -177,14 +181,15 @@ def _exact(trained: Trained, after: Objective, sweeps: int, options: Options) ->
     while True:
         size = formed.size
         if done == 0:
-            wanted = exact_sweeps(size, trained.share, sweeps)
+            wanted = exact_sweeps(size, trained.share, sweeps, momentum)
         if done >= wanted:
             system = formed.linearised(trained)
-            step = _filtered(system, formed.pull, formed.first, sweeps - 1 - done, BRACKET, options)
+            ahead = sweeps - 1 - done
+            step = _filtered(system, formed.pull, formed.first, ahead, momentum[done:], BRACKET, options)
             size = step.norm / formed.norm if step else 0.0
-            if done > 0 or exact_sweeps(size, trained.share, sweeps) == 0:
+            if done > 0 or exact_sweeps(size, trained.share, sweeps, momentum) == 0:
                 break
-            wanted = exact_sweeps(size, trained.share, sweeps)
+            wanted = exact_sweeps(size, trained.share, sweeps, momentum)
         options.say(f"exact sweep {done + 1} of {wanted}")
         items, done = formed.swept, done + 1
         formed = Formed.of(trained, items, trained.users_at(items, drift))
@@ -247,22 +252,29 @@ def _closed(
     return Response(factors, before, "fallback", objective, done + 1 + FALLBACK_SWEEPS, vectors, size)
 
 
-def exact_sweeps(size: float, share: float, sweeps: int) -> int:
+def exact_sweeps(size: float, share: float, sweeps: int, momentum: Sequence[float] = ()) -> int:
     """How many of T = `sweeps` sweeps to do exactly before a step of this size, for this share of the records."""
     level = max(sum(size > limit for limit in SIZES), sum(share > limit for limit in SHARES))
-    long = sweeps >= LONG_TRAINING
+    long = absorbed(np.zeros(1), sweeps, momentum)[0] >= LONG_TRAINING
     wanted = (2 if long else 0, max(3, round(sweeps / 5)), max(4, round(4 * sweeps / 15)))[level]
     return max(0, min(wanted, sweeps - 2))
 
 
 def _filtered(
-    system: LinearisedSweep, pull: Array, first: SideFactors, sweeps: int, bracket: float, options: Options
+    system: LinearisedSweep,
+    pull: Array,
+    first: SideFactors,
+    sweeps: int,
+    momentum: Sequence[float],
+    bracket: float,
+    options: Options,
 ) -> Filtered | None:
     return filtered_solution(
         system,
         pull,
         first,
         sweeps,
+        momentum=momentum,
         max_vectors=options.max_vectors,
         bracket=bracket if options.bracket is None else options.bracket,
         on_vector=lambda number: options.say(f"direction {number}"),

@@ -32,11 +32,16 @@ def train(ratings: Array, start: Array, config: TrainConfig) -> Reference:
     mean = float(np.nanmean(ratings)) if config.objective == "explicit" and config.global_mean else 0.0
     n_users, n_items = ratings.shape
     model = Reference(np.zeros((n_users, config.factors)), start.copy(), np.zeros(n_users), np.zeros(n_items), mean, [])
-    for _ in range(config.sweeps):
+    ends = [(start, np.zeros(n_items))]
+    for sweep in range(config.sweeps):
+        # Nesterov's weight of step t is (t - 1) / (t + 2); nothing here restarts it.
+        carried = (sweep - 1) / (sweep + 2) if config.acceleration == "momentum" and sweep > 1 else 0.0
+        q, b_item = (end + carried * (end - before) for end, before in zip(ends[-1], ends[-2:][0], strict=True))
         for u in range(n_users):
-            model.p[u], model.b_user[u] = row(ratings[u], model.q, model.b_item, mean, config)
+            model.p[u], model.b_user[u] = row(ratings[u], q, b_item, mean, config)
         for i in range(n_items):
             model.q[i], model.b_item[i] = row(ratings[:, i], model.p, model.b_user, mean, config)
+        ends.append((model.q.copy(), model.b_item.copy()))
         model.objectives.append(objective(ratings, model, config))
     return model
 

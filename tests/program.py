@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import os
-import pty
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -100,6 +99,8 @@ def forget_well(*arguments: str, cwd: Path, stdin: bytes = b"") -> Run:
 
 def forget_on_terminal(*arguments: str, cwd: Path, **extra: str) -> tuple[int, str]:
     """The exit code and all that `forget` shows on a terminal of 80 columns."""
+    import pty
+
     ours, theirs = pty.openpty()
     with subprocess.Popen(
         command_line(*arguments),

@@ -19,7 +19,8 @@ check() {
     cp -r forgetcli tests pyproject.toml "$copy"
     rm -f "$copy"/forgetcli/_native/_kernels*.so
     cmake -S forgetcli/_native -B "$copy/build" -DCMAKE_BUILD_TYPE=None -DPython_EXECUTABLE="$(command -v python)" \
-        -DCMAKE_CXX_FLAGS="$flags -g -O1 -fno-omit-frame-pointer" -DCMAKE_MODULE_LINKER_FLAGS="$flags" >/dev/null
+        -DFORGETCLI_OPTIMISATION=-O1 \
+        -DCMAKE_CXX_FLAGS="$flags -g -fno-omit-frame-pointer" -DCMAKE_MODULE_LINKER_FLAGS="$flags" >/dev/null
     cmake --build "$copy/build" -j"$(nproc)" >/dev/null
     cp "$copy"/build/_kernels*.so "$copy/forgetcli/_native/"
     echo "$name:"
@@ -27,7 +28,8 @@ check() {
     # in C: without the C++ library beside it the sanitizer does not find how exceptions are thrown.
     (cd "$copy" && PYTHONPATH=. LD_PRELOAD="$(g++ -print-file-name="$library") $(g++ -print-file-name=libstdc++.so)" \
         ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 TSAN_OPTIONS=halt_on_error=1 \
-        python -m pytest -q -x -p no:cacheprovider tests/test_row_kernels.py "$@")
+        python -m pytest -q -x -p no:cacheprovider tests/test_row_kernels.py \
+            tests/test_conjugate.py "$@")
 }
 
 which=${1:-all}

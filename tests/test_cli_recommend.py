@@ -36,7 +36,11 @@ def test_every_form_of_output_has_the_same_rows(work: Path) -> None:
     ask = ("recommend", "model.npz", "--user", "42", "--user", "7", "-n", "4")
     rows = forget_well(*ask, cwd=work).rows
     for name in ("recs.csv", "recs.parquet", "recs.jsonl"):
-        assert forget_well(*ask, "-o", name, cwd=work).out == ""
+        run = forget_well(*ask, "-o", name, cwd=work)
+        assert (run.out, run.err) == ("", "")
+    code, shown = forget_on_terminal(*ask, "-o", "recs.csv", cwd=work)
+    assert code == 0
+    assert shown.strip().endswith("Wrote the best 4 for 2 users to recs.csv")
     with (work / "recs.csv").open(newline="") as file:
         assert list(csv.DictReader(file)) == rows
     wanted = [(int(row["user"]), int(row["item"]), int(row["rank"])) for row in rows]

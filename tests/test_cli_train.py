@@ -158,6 +158,14 @@ def test_info_shows_what_the_model_is(trained: Path) -> None:
         assert part in run.out
 
 
+def test_momentum_is_asked_for_shown_and_kept(work: Path) -> None:
+    run = forget_well("train", "ratings.parquet", *SMALL, "--acceleration", "momentum", "-o", "fast.npz", cwd=work)
+    assert "with momentum" in run.err
+    assert "sweeps     with momentum" in forget_well("info", "fast.npz", cwd=work).out
+    assert load(work / "fast.npz").config.acceleration == "momentum"
+    check_error(forget("train", "ratings.parquet", "--acceleration", "warp", cwd=work), 2, "momentum")
+
+
 def test_info_json_holds_the_configuration_and_the_history(trained: Path) -> None:
     document = forget_well("info", "model.npz", "--json", cwd=trained).document
     assert set(document) >= SHARED | {"path", "bytes", "users", "items", "interactions", "config", "history"}

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from forgetcli.profiling import Profile, Stage, listening, stage
-from forgetcli.report.documents import peak_memory
 from forgetcli.report.tables import profile_table
+from forgetcli.system import peak_memory
 from tests.program import LONGEST_LINE, SMALL, forget_well, longest_line
 
 MEBIBYTE = 1 << 20

@@ -12,7 +12,7 @@ import pytest
 from forgetcli import _native
 from tests.oracles import RowProblem
 
-RANKS = [1, 7, 16, 20, 33, 64, 128, 256]
+RANKS = [1, 5, 7, 10, 16, 20, 33, 64, 128, 256]
 DTYPES = [np.float32, np.float64]
 
 TOLERANCE = {np.float32: 2e-4, np.float64: 1e-11}

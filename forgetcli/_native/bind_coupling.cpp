@@ -220,7 +220,7 @@ std::tuple<Output<T, 2>, Output<double, 1>, Output<double, 1>> row_gradients(
     std::optional<Input<std::int64_t, 1>> rows, int threads) {
     const Arguments<T> arguments{indptr,    indices,    values, other,      other_bias, gram,
                                  with_bias, confidence, target, background, reg,        reg_by_count};
-    const RowObjective<T> o = arguments.checked();
+    const RowObjective<T> o = arguments.checked(threads);
     const RowList list = RowList::of(rows, arguments.n_rows());
     require_own(o, list, factors, bias);
     T* gradients;
@@ -255,7 +255,7 @@ std::tuple<Output<T, 2>, Output<double, 1>, Output<double, 1>, Output<T, 2>, Out
     std::optional<Input<std::int64_t, 1>> rows, int threads) {
     const Arguments<T> arguments{indptr,    indices,    values, other,      other_bias, std::nullopt,
                                  with_bias, confidence, target, background, reg,        reg_by_count};
-    const RowObjective<T> o = arguments.checked(false);
+    const RowObjective<T> o = arguments.checked(threads, false);
     const RowList list = RowList::of(rows, arguments.n_rows());
     require_own(o, list, factors, bias);
     T *gradients, *step, *bias_step;
@@ -295,7 +295,7 @@ std::tuple<Output<T, 2>, Output<T, 2>, Output<T, 1>> solve_coupled(
     int threads) {
     const Arguments<T> arguments{indptr,    indices,    values, other,      other_bias, std::nullopt,
                                  with_bias, confidence, target, background, reg,        reg_by_count};
-    const RowObjective<T> o = arguments.checked(false);
+    const RowObjective<T> o = arguments.checked(threads, false);
     const RowList list{nullptr, arguments.n_rows()};
     require_own(o, list, factors, bias);
     require(direction.shape(0) == other.shape(0) && direction.shape(1) == other.shape(1),
@@ -335,7 +335,7 @@ std::tuple<Output<T, 2>, Output<T, 1>> solve_normal(
     std::optional<Input<std::int64_t, 1>> rows, int threads) {
     const Arguments<T> arguments{indptr,    indices,    values,     other,      std::nullopt, std::nullopt,
                                  with_bias, confidence, {0.0, 0.0}, background, reg,          reg_by_count};
-    const RowObjective<T> o = arguments.checked(false);
+    const RowObjective<T> o = arguments.checked(threads, false);
     const RowList list = RowList::of(rows, arguments.n_rows());
     const int d = o.dimension();
     require(static_cast<std::int64_t>(rhs.shape(0)) == list.count && static_cast<int>(rhs.shape(1)) == d,

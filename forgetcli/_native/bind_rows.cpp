@@ -108,7 +108,7 @@ solve_rows(
     int threads) {
     const Arguments<T> arguments{indptr,    indices,    values, other,      other_bias, gram,
                                  with_bias, confidence, target, background, reg,        reg_by_count};
-    const RowObjective<T> objective = arguments.checked();
+    const RowObjective<T> objective = arguments.checked(threads);
     const RowList list = RowList::of(rows, arguments.n_rows());
     RowSolution<T> first{};
     auto factors = new_matrix<T>(list.count, objective.rank, &first.factors);

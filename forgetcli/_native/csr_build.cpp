@@ -54,7 +54,8 @@ void check_pairs(const Int32s& rows, const Int32s& columns, const Floats& values
                     [&](std::int64_t begin, std::int64_t end) {
                         bool in_range = true, finite = true;
                         for (std::int64_t i = begin; i < end; ++i) {
-                            in_range &= row_seen.mark(rows.data()[i]) & column_seen.mark(columns.data()[i]);
+                            in_range &= row_seen.mark(rows.data()[i]);
+                            in_range &= column_seen.mark(columns.data()[i]);
                             finite &= std::abs(values.data()[i]) <= std::numeric_limits<float>::max();
                         }
                         if (!in_range) throw std::invalid_argument("a row or column number is out of range");

@@ -90,18 +90,29 @@ FORGETCLI_INLINE bool unit_weights(const RowObjective<T>& o) {
     return o.confidence_slope == T(0) && o.confidence_offset - o.background == T(1);
 }
 
-// Entry e as the equations see it: weight w, and what the right-hand side takes of x.
+// What makes a value and the other side's bias an entry's terms: the objective's numbers without the rest.
+template <typename T>
+struct Coefficients {
+    T confidence_slope, confidence_offset, target_slope, target_offset, background;
+
+    FORGETCLI_INLINE explicit Coefficients(const RowObjective<T>& o)
+        : confidence_slope(o.confidence_slope), confidence_offset(o.confidence_offset), target_slope(o.target_slope),
+          target_offset(o.target_offset), background(o.background) {}
+};
+
+// An entry as the equations see it: weight w, and what the right-hand side takes of x.
 template <typename T>
 struct Terms {
     T confidence, target, weight, slope;
 
-    FORGETCLI_INLINE Terms(const RowObjective<T>& o, std::int64_t e, std::int64_t index) {
-        const T value = o.values ? T(o.values[e]) : T(0);
-        confidence = o.confidence_slope * value + o.confidence_offset;
-        target = o.target_slope * value + o.target_offset - (o.other_bias ? o.other_bias[index] : T(0));
-        weight = confidence - o.background;
+    FORGETCLI_INLINE Terms(const Coefficients<T>& c, T value, T bias) {
+        confidence = c.confidence_slope * value + c.confidence_offset;
+        target = c.target_slope * value + c.target_offset - bias;
+        weight = confidence - c.background;
         slope = confidence * target;
     }
+    FORGETCLI_INLINE Terms(const RowObjective<T>& o, std::int64_t e, std::int64_t index)
+        : Terms(Coefficients<T>(o), o.values ? T(o.values[e]) : T(0), o.other_bias ? o.other_bias[index] : T(0)) {}
 };
 
 // Entries between the one that is gathered and the one whose row is fetched: some microseconds of memory latency. They
@@ -112,11 +123,15 @@ constexpr int CONSTANTS = 8;
 
 // Weights and slopes of the entries [begin, begin + n); returns Σ c t².
 template <typename T>
-double entry_terms(const RowObjective<T>& objective, std::int64_t begin, int n, T* weights, T* slopes) {
-    const RowObjective<T> o = objective;  // a copy, which the stores below cannot change
-    T targets[MAX_BLOCK];
+double entry_terms(const RowObjective<T>& o, std::int64_t begin, int n, T* weights, T* slopes) {
+    const Coefficients<T> coefficients(o);  // a copy, which the stores below cannot change
+    const float* const given = o.values ? o.values + begin : nullptr;
+    const std::int32_t* const indices = o.other_bias ? o.indices + begin : nullptr;
+    T values[MAX_BLOCK], biases[MAX_BLOCK], targets[MAX_BLOCK];  // what is looked up first, so that the rest is vectors
+    for (int e = 0; e < n; ++e) values[e] = given ? T(given[e]) : T(0);
+    for (int e = 0; e < n; ++e) biases[e] = indices ? o.other_bias[indices[e]] : T(0);
     for (int e = 0; e < n; ++e) {
-        const Terms<T> terms(o, begin + e, o.indices ? o.indices[begin + e] : begin + e);
+        const Terms<T> terms(coefficients, values[e], biases[e]);
         weights[e] = terms.weight;
         slopes[e] = terms.slope;
         targets[e] = terms.target;
@@ -132,84 +147,126 @@ double entry_terms(const RowObjective<T>& objective, std::int64_t begin, int n, 
     return sum;
 }
 
-// Copies the other side's rows of the entries [begin, begin + n) to `gathered`: factors, the constant where there is a
-// bias, the slope, then whatever; and fetches those of later entries. A row is WHOLE vectors (0: any number of them),
-// with PARTIAL one more that it does not fill.
-template <typename T, int WHOLE, bool PARTIAL>
-void gather_rows(const RowObjective<T>& o, const Shape& s, std::int64_t begin, int n, const T* slopes, T* gathered) {
-    constexpr int L = LANES<T>, LINE = 64 / sizeof(T);
+// Fetches the row of a later entry.
+template <typename T>
+FORGETCLI_INLINE void fetch_row(const T* row, int rank) {
+    for (int j = 0; j < rank; j += 64 / sizeof(T)) FORGETCLI_PREFETCH(row + j);
+    if (rank * sizeof(T) % 64) FORGETCLI_PREFETCH(row + rank - 1);  // else it begins on a line, and ends with one
+}
+
+// The indices of the entries that are fetched while those from `begin` are read; where the table ends, the latter.
+template <typename T>
+FORGETCLI_INLINE const std::int32_t* indices_ahead(const RowObjective<T>& o, std::int64_t begin, int n) {
+    return o.indices + begin + (begin + n + AHEAD <= o.nnz ? AHEAD : 0);
+}
+
+// A block's entries: weights and slopes (n,), and where their rows go, stride elements apart: x_e to `gathered`, and
+// where the weights are not all 1, w_e x_e to `weighted`.
+template <typename T>
+struct Block {
+    T weights[MAX_BLOCK], slopes[MAX_BLOCK];
+    T* gathered;
+    T* weighted;
+};
+
+// Copies the other side's rows of the entries [begin, begin + n): factors, the constant where there is a bias, the
+// slope; and fetches those of later entries. A row is WHOLE vectors (0: any number of them), and with PARTIAL some
+// elements more.
+template <typename T, int WHOLE, bool PARTIAL, bool WEIGHTED>
+void gather_rows(const RowObjective<T>& o, const Shape& s, std::int64_t begin, int n, const Block<T>& block) {
+    constexpr int L = LANES<T>;
     const T* const other = o.other;
     const std::int32_t* const indices = o.indices + begin;
-    const std::int32_t* const ahead = indices + (begin + n + AHEAD <= o.nnz ? AHEAD : 0);
+    const std::int32_t* const ahead = indices_ahead(o, begin, n);
     const int whole = WHOLE ? WHOLE * L : o.rank / L * L, rank = PARTIAL ? o.rank : whole;
     const int stride = s.stride, d = s.d;
-    // Up to here a row's partial vector can be read whole: the table goes on behind it.
-    const std::int64_t readable = o.n_other * rank - whole - L;
+    const RowEnd<T> rest(rank - whole);
     for (int e = 0; e < n; ++e) {
-        const T* coming = other + ahead[e] * static_cast<std::int64_t>(rank);
-        for (int j = 0; j < whole; j += LINE) FORGETCLI_PREFETCH(coming + j);
-        if (PARTIAL) {
-            FORGETCLI_PREFETCH(coming + whole);
-            FORGETCLI_PREFETCH(coming + rank - 1);
-        }
-        const std::int64_t at = indices[e] * static_cast<std::int64_t>(rank);
-        T* out = gathered + e * stride;
-        for (int j = 0; j < whole; j += L) store<T>(out + j, load<T>(other + at + j));
-        if (PARTIAL) {
-            if (at <= readable) {
-                store<T>(out + whole, load<T>(other + at + whole));
-            } else {
-                for (int j = whole; j < rank; ++j) out[j] = other[at + j];
-            }
-        }
+        fetch_row(other + ahead[e] * static_cast<std::int64_t>(rank), rank);
+        const T* row = other + indices[e] * static_cast<std::int64_t>(rank);
+        T* out = block.gathered + e * stride;
+        T* weighted = WEIGHTED ? block.weighted + e * stride : out;
+        const auto copy = [&](int j, const Vector<T>& x) FORGETCLI_INLINE_LAMBDA {
+            store<T>(out + j, x);
+            if (WEIGHTED) store<T>(weighted + j, block.weights[e] * x);
+        };
+        for (int j = 0; j < whole; j += L) copy(j, load<T>(row + j));
+        if (PARTIAL) copy(whole, rest.read(row + rank));
         out[rank] = T(1);  // without a bias, the slope's place
-        out[d] = slopes[e];
+        out[d] = block.slopes[e];
+        if (WEIGHTED) {
+            weighted[rank] = block.weights[e];
+            weighted[d] = block.slopes[e];
+        }
     }
 }
 
-template <typename T, bool PARTIAL>
-auto gather_rows_of(int whole_vectors) {
-    switch (whole_vectors) {
-        case 1: return gather_rows<T, 1, PARTIAL>;
-        case 2: return gather_rows<T, 2, PARTIAL>;
-        case 3: return gather_rows<T, 3, PARTIAL>;
-        case 4: return gather_rows<T, 4, PARTIAL>;
-        default: return gather_rows<T, 0, PARTIAL>;
+// The same for rows of less than one vector, which is read whole where the table goes on so far.
+template <typename T>
+void gather_short_rows(const RowObjective<T>& o, const Shape& s, std::int64_t begin, int n, const Block<T>& block) {
+    constexpr int L = LANES<T>;
+    const T* const other = o.other;
+    const std::int32_t* const indices = o.indices + begin;
+    const std::int32_t* const ahead = indices_ahead(o, begin, n);
+    const int rank = o.rank, stride = s.stride, d = s.d;
+    const std::int64_t readable = o.n_other * rank - L;
+    for (int e = 0; e < n; ++e) {
+        fetch_row(other + ahead[e] * static_cast<std::int64_t>(rank), L);
+        const std::int64_t at = indices[e] * static_cast<std::int64_t>(rank);
+        T* out = block.gathered + e * stride;
+        if (at <= readable) {
+            store<T>(out, load<T>(other + at));
+        } else {
+            for (int j = 0; j < rank; ++j) out[j] = other[at + j];
+        }
+        out[rank] = T(1);
+        out[d] = block.slopes[e];
     }
 }
 
 // The same for rows that follow one another in the table.
 template <typename T>
-void gather_all(const RowObjective<T>& o, const Shape& s, std::int64_t begin, int n, const T* slopes, T* gathered) {
+void gather_all(const RowObjective<T>& o, const Shape& s, std::int64_t begin, int n, const Block<T>& block) {
     for (int e = 0; e < n; ++e) {
-        T* out = gathered + e * s.stride;
+        T* out = block.gathered + e * s.stride;
         for (int j = 0; j < o.rank; ++j) out[j] = o.other[(begin + e) * o.rank + j];
         out[o.rank] = T(1);
-        out[s.d] = slopes[e];
+        out[s.d] = block.slopes[e];
     }
 }
 
-// Gathers the entries [begin, begin + n), weighted where the weights are not all 1, with their slopes in column d;
-// returns Σ c t².
+template <typename T, bool PARTIAL, bool WEIGHTED>
+auto gather_rows_of(int whole_vectors) {
+    switch (whole_vectors) {
+        case 1: return gather_rows<T, 1, PARTIAL, WEIGHTED>;
+        case 2: return gather_rows<T, 2, PARTIAL, WEIGHTED>;
+        case 3: return gather_rows<T, 3, PARTIAL, WEIGHTED>;
+        case 4: return gather_rows<T, 4, PARTIAL, WEIGHTED>;
+        default: return gather_rows<T, 0, PARTIAL, WEIGHTED>;
+    }
+}
+
+// Fills a block with the entries [begin, begin + n).
 template <typename T>
-double gather_block(const RowObjective<T>& o, const Shape& s, std::int64_t begin, int n, bool unit,
-                    const Scratch<T>& scratch) {
-    T weights[MAX_BLOCK], slopes[MAX_BLOCK];
-    const double constant = entry_terms(o, begin, n, weights, slopes);
+void gather_block(const RowObjective<T>& o, const Shape& s, std::int64_t begin, int n, bool unit,
+                  const Block<T>& block) {
     const int whole = o.rank / LANES<T>;
-    const auto gather = !o.indices            ? gather_all<T>
-                        : o.rank % LANES<T> ? gather_rows_of<T, true>(whole)
-                                            : gather_rows_of<T, false>(whole);
-    gather(o, s, begin, n, slopes, scratch.gathered);
-    if (unit) return constant;
+    if (o.indices && whole > 0) {
+        const auto gather = o.rank % LANES<T> ? unit ? gather_rows_of<T, true, false>(whole)
+                                                     : gather_rows_of<T, true, true>(whole)
+                            : unit            ? gather_rows_of<T, false, false>(whole)
+                                              : gather_rows_of<T, false, true>(whole);
+        return gather(o, s, begin, n, block);
+    }
+    (o.indices ? gather_short_rows<T> : gather_all<T>)(o, s, begin, n, block);
+    if (unit) return;
     const int stride = s.stride, d = s.d;
     for (int e = 0; e < n; ++e) {
-        const T* x = scratch.gathered + e * stride;
-        T* wx = scratch.weighted + e * stride;
-        for (int j = 0; j < d; j += LANES<T>) store<T>(wx + j, weights[e] * load<T>(x + j));
-        wx[d] = slopes[e];
+        const T* x = block.gathered + e * stride;
+        T* wx = block.weighted + e * stride;
+        for (int j = 0; j < d; j += LANES<T>) store<T>(wx + j, block.weights[e] * load<T>(x + j));
+        wx[d] = block.slopes[e];
     }
-    return constant;
 }
 
 // Adds a gathered block of n entries to a system. The last tail + 1 columns of `a` are the scalars of the lower rows.
@@ -238,6 +295,69 @@ void add_block_turned(const Shape& s, int n, const T* a, const T* b, const Parti
     }
 }
 
+// The lower rows that direct_update can take along in registers.
+constexpr int DIRECT_BORDER = FORGETCLI_VECTOR_BYTES == 64 ? 8 : 3;
+
+// Adds the entries [begin, begin + n) to a turned system of one vector's square and BORDER lower rows, the last of them
+// the right-hand side, straight from the table: there is too little arithmetic to pay for a copy.
+template <typename T, int BORDER, bool BIAS>
+void direct_update(const RowObjective<T>& o, const Shape& s, std::int64_t begin, int n, const Block<T>& block,
+                   const Partial<T>& system) {
+    constexpr int L = LANES<T>, ROWS = BORDER - 1, ELEMENTS = ROWS - BIAS;  // a row is L + ELEMENTS factors
+    constexpr std::int64_t RANK = L + ELEMENTS;
+    const T* const other = o.other;
+    const std::int32_t* const indices = o.indices + begin;
+    const std::int32_t* const ahead = indices_ahead(o, begin, n);
+    const RowEnd<T> rest(ELEMENTS);
+    T constant[L];
+    store<T>(constant, zero<T>());
+    constant[ELEMENTS] = BIAS ? T(1) : T(0);
+    const Vector<T> one = load<T>(constant);
+    Vector<T> turns[TURNS<T>], sums[BORDER], corners[BORDER];
+    for (auto& turn : turns) turn = zero<T>();
+    for (int t = 0; t < BORDER; ++t) sums[t] = corners[t] = zero<T>();
+    for (int e = 0; e < n; ++e) {
+        fetch_row(other + ahead[e] * RANK, RANK);
+        const T* row = other + indices[e] * RANK;
+        const T weight = block.weights[e], slope = block.slopes[e];
+        const Vector<T> x = load<T>(row), wx = weight * x;
+        add_turns<T>(turns, wx, x, std::make_integer_sequence<int, TURNS<T>>());
+        for (int t = 0; t < ELEMENTS; ++t) sums[t] += row[L + t] * wx;
+        if (BIAS) sums[ELEMENTS] += wx;
+        sums[ROWS] += slope * x;
+        if (ROWS == 0) continue;
+        Vector<T> y = one;
+        if (ELEMENTS > 0) y += rest.read(row + RANK);
+        const Vector<T> wy = weight * y;
+        for (int t = 0; t < ELEMENTS; ++t) corners[t] += row[L + t] * wy;
+        if (BIAS) corners[ELEMENTS] += wy;
+        corners[ROWS] += slope * y;
+    }
+    for (int t = 0; t < TURNS<T>; ++t) add_to(system.matrix + t * L, turns[t]);
+    for (int t = 0; t < BORDER; ++t) {
+        add_to(system.lower + t * s.stride, sums[t]);
+        if (ROWS > 0) add_to(system.lower + t * s.stride + L, corners[t]);
+    }
+}
+
+template <typename T>
+using Direct = void (*)(const RowObjective<T>&, const Shape&, std::int64_t, int, const Block<T>&, const Partial<T>&);
+
+template <typename T, bool BIAS, int... BORDER>
+Direct<T> direct_rows_of(int border, std::integer_sequence<int, BORDER...>) {
+    static constexpr Direct<T> updates[] = {direct_update<T, BORDER + 1 + BIAS, BIAS>...};
+    return updates[border - 1 - BIAS];
+}
+
+// The update for systems of this shape, or null where it is another one's business.
+template <typename T>
+Direct<T> direct_rows(const RowObjective<T>& o, const Shape& s) {
+    const int border = s.tail + 1;
+    if (o.rank / LANES<T> != 1 || s.full != LANES<T> || border > DIRECT_BORDER) return nullptr;
+    return o.with_bias ? direct_rows_of<T, true>(border, std::make_integer_sequence<int, DIRECT_BORDER - 1>())
+                       : direct_rows_of<T, false>(border, std::make_integer_sequence<int, DIRECT_BORDER>());
+}
+
 // The normal equations of the entries [begin, end), turned or not.
 template <typename T>
 void accumulate_entries(const RowObjective<T>& o, const Shape& s, std::int64_t begin, std::int64_t end, bool turned,
@@ -253,12 +373,21 @@ void accumulate_entries(const RowObjective<T>& o, const Shape& s, std::int64_t b
                      : s.tail == 1 ? add_block_turned<T, 2>
                      : s.tail == 2 ? add_block_turned<T, 3>
                                    : add_block_turned<T, 0>;
+    const auto direct = turned && o.indices ? direct_rows<T>(o, s) : nullptr;
     double constant = 0;
-    const int block = block_entries<T>(s);
-    for (std::int64_t at = begin; at < end; at += block) {
-        const int n = static_cast<int>(end - at < block ? end - at : block);
-        constant += gather_block(o, s, at, n, unit, scratch);
-        add(s, n, unit ? scratch.gathered : scratch.weighted, scratch.gathered, partial);
+    const int most = direct ? MAX_BLOCK : block_entries<T>(s);
+    Block<T> block;
+    block.gathered = scratch.gathered;
+    block.weighted = scratch.weighted;
+    for (std::int64_t at = begin; at < end; at += most) {
+        const int n = static_cast<int>(end - at < most ? end - at : most);
+        constant += entry_terms(o, at, n, block.weights, block.slopes);
+        if (direct) {
+            direct(o, s, at, n, block, partial);
+        } else {
+            gather_block(o, s, at, n, unit, block);
+            add(s, n, unit ? block.gathered : block.weighted, block.gathered, partial);
+        }
     }
     partial.write_constant(constant);
 }

@@ -9,10 +9,10 @@
 
 #include "simd.h"
 
-#if defined(__GNUC__) && defined(__AVX512F__)
+#if (defined(__GNUC__) || defined(__clang__)) && defined(__AVX512F__)
 #define FORGETCLI_COMPARE_AVX512
 #include <immintrin.h>
-#elif defined(__GNUC__) && defined(__AVX2__)
+#elif (defined(__GNUC__) || defined(__clang__)) && defined(__AVX2__)
 #define FORGETCLI_COMPARE_AVX2
 #include <immintrin.h>
 #endif
@@ -20,7 +20,7 @@
 // Loops over registers must vanish: an array that is indexed by a variable lives in memory.
 #if defined(__clang__)
 #define FORGETCLI_UNROLL _Pragma("unroll")
-#elif defined(__GNUC__)
+#elif defined(__GNUC__) || defined(__clang__)
 #define FORGETCLI_UNROLL _Pragma("GCC unroll 16")
 #else
 #define FORGETCLI_UNROLL
@@ -46,7 +46,7 @@ constexpr int PANEL = PANEL_VECTORS * LANES<T>;
 using Mask = std::uint32_t;  // one bit for each item of a panel
 
 inline int lowest_bit(Mask mask) {
-#if defined(__GNUC__)
+#if defined(__GNUC__) || defined(__clang__)
     return __builtin_ctz(mask);
 #else
     int bit = 0;

@@ -43,18 +43,31 @@ FORGETCLI_INLINE void tile(int n, const T* a, int a_stride, const T* b, int b_st
     }
 }
 
+// The same for the 1 to MOST rows that whole tiles leave over: together, because a row alone is a chain of additions.
+template <typename T, int MOST, int VECTORS, bool SUBTRACT>
+FORGETCLI_INLINE void tile_rest(int rows, int n, const T* a, int a_stride, const T* b, int b_stride, T* c,
+                                int c_stride) {
+    if (rows == MOST) {
+        tile<T, MOST, VECTORS, SUBTRACT>(n, a, a_stride, b, b_stride, c, c_stride);
+    } else if constexpr (MOST > 1) {
+        tile_rest<T, MOST - 1, VECTORS, SUBTRACT>(rows, n, a, a_stride, b, b_stride, c, c_stride);
+    }
+}
+
 // The same for any number of rows.
 template <typename T, int VECTORS, bool SUBTRACT>
 void tile_rows(int rows, int n, const T* a, int a_stride, const T* b, int b_stride, T* c, int c_stride) {
-    constexpr int R = TILE_ROWS<VECTORS>;
+    constexpr int R = TILE_ROWS<VECTORS>, HALF = R / 2;
     int i = 0;
     for (; i + R <= rows; i += R) {
         tile<T, R, VECTORS, SUBTRACT>(n, a + i, a_stride, b, b_stride, c + i * c_stride, c_stride);
     }
-    for (; i + 4 <= rows; i += 4) {
-        tile<T, 4, VECTORS, SUBTRACT>(n, a + i, a_stride, b, b_stride, c + i * c_stride, c_stride);
+    if (HALF > 4 && i + HALF <= rows) {
+        tile<T, HALF, VECTORS, SUBTRACT>(n, a + i, a_stride, b, b_stride, c + i * c_stride, c_stride);
+        i += HALF;
     }
-    for (; i < rows; ++i) tile<T, 1, VECTORS, SUBTRACT>(n, a + i, a_stride, b, b_stride, c + i * c_stride, c_stride);
+    tile_rest<T, (HALF > 4 ? HALF : R) - 1, VECTORS, SUBTRACT>(rows - i, n, a + i, a_stride, b, b_stride,
+                                                               c + i * c_stride, c_stride);
 }
 
 // The upper triangle, by whole vectors, of c ± Σ_e a_e b_eᵀ; c is (columns, columns), columns a multiple of LANES.
@@ -116,10 +129,8 @@ template <typename T>
 void full_update(int n, int rows, int width, const T* a, int a_stride, const T* b, int b_stride, T* c, int c_stride) {
     constexpr int L = LANES<T>;
     int j = 0;
-    for (; j + 4 * L <= width && rows < TILE_ROWS<2>; j += 4 * L) {
-        for (int i = 0; i < rows; ++i) {
-            tile<T, 1, 4, false>(n, a + i, a_stride, b + j, b_stride, c + i * c_stride + j, c_stride);
-        }
+    for (; j + 4 * L <= width && rows < TILE_ROWS<2> / 2; j += 4 * L) {
+        tile_rest<T, TILE_ROWS<2> / 2 - 1, 4, false>(rows, n, a, a_stride, b + j, b_stride, c + j, c_stride);
     }
     for (; j + 2 * L <= width; j += 2 * L) {
         tile_rows<T, 2, false>(rows, n, a, a_stride, b + j, b_stride, c + j, c_stride);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -10,6 +11,7 @@
 
 #include "arrays.h"
 #include "parallel.h"
+#include "pieces.h"
 #include "rows.h"
 #include "variant.h"
 
@@ -38,6 +40,18 @@ const RowKernels<T>& row_kernels() {
 #endif
         default: return choose<T>(portable::rows_float(), portable::rows_double());
     }
+}
+
+// Whether all indices are in [0, n).
+inline bool all_below(const std::int32_t* indices, std::int64_t count, std::int64_t n, int threads) {
+    const std::uint32_t limit = static_cast<std::uint32_t>(std::min<std::int64_t>(n, std::int64_t{1} << 31));
+    std::atomic<bool> outside{false};
+    parallel_pieces(count, threads, [&](std::int64_t begin, std::int64_t end) {
+        bool some = false;
+        for (std::int64_t e = begin; e < end; ++e) some |= static_cast<std::uint32_t>(indices[e]) >= limit;
+        if (some) outside = true;
+    });
+    return !outside;
 }
 
 struct ReturnBuffer {
@@ -79,8 +93,9 @@ struct Arguments {
 
     std::int64_t n_rows() const { return static_cast<std::int64_t>(indptr.shape(0)) - 1; }
 
-    // looked_up: the kernel will look up rows of `other` where they are.
-    RowObjective<T> checked(bool looked_up = true) const {
+    // Raises unless the arrays belong together. The indices are many enough to be read by several threads. looked_up: the
+    // kernel will look up rows of `other` where they are.
+    RowObjective<T> checked(int threads = 1, bool looked_up = true) const {
         require(indptr.shape(0) >= 1 && indptr.data()[0] == 0, "indptr must start at 0");
         require(indices.shape(0) == values.shape(0), "indices and values differ in length");
         const std::int64_t nnz = static_cast<std::int64_t>(indices.shape(0));
@@ -88,9 +103,7 @@ struct Arguments {
         require(offsets[n_rows()] == nnz, "indptr must end at the number of entries");
         require(std::is_sorted(offsets, offsets + n_rows() + 1), "indptr must not decrease");
         const std::int64_t n_other = static_cast<std::int64_t>(other.shape(0));
-        std::uint32_t highest = 0;  // a negative index would be large; a plain loop, which compilers vectorise
-        for (std::int64_t e = 0; e < nnz; ++e) highest = std::max(highest, static_cast<std::uint32_t>(indices.data()[e]));
-        require(nnz == 0 || highest < n_other, "an index is outside the other side's rows");
+        require(all_below(indices.data(), nnz, n_other, threads), "an index is outside the other side's rows");
         require(!other_bias || static_cast<std::int64_t>(other_bias->shape(0)) == n_other,
                 "other and other_bias differ in length");
         const std::size_t rank = other.shape(1);

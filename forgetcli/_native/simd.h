@@ -17,7 +17,7 @@
 #define FORGETCLI_VECTOR_BYTES 16
 #endif
 
-#if defined(__GNUC__)
+#if defined(__GNUC__) || defined(__clang__)
 #define FORGETCLI_INLINE inline __attribute__((always_inline))
 #define FORGETCLI_INLINE_LAMBDA __attribute__((always_inline))
 #define FORGETCLI_PREFETCH(address) __builtin_prefetch(address, 0, 2)
@@ -32,7 +32,7 @@ namespace {
 template <typename T>
 constexpr int LANES = FORGETCLI_VECTOR_BYTES / sizeof(T);
 
-#if defined(__GNUC__)
+#if defined(__GNUC__) || defined(__clang__)
 
 template <typename T>
 struct VectorOf {
@@ -99,7 +99,7 @@ FORGETCLI_INLINE Vector<T> zero() {
 }
 
 #if defined(__has_builtin)
-#if defined(__GNUC__) && __has_builtin(__builtin_shufflevector)
+#if (defined(__GNUC__) || defined(__clang__)) && __has_builtin(__builtin_shufflevector)
 #define FORGETCLI_HAS_SHUFFLE
 #endif
 #endif
@@ -223,6 +223,43 @@ FORGETCLI_INLINE void sum_each(const Vector<T>* v, T* sums) {
 #endif
     for (int i = 0; i < COUNT; ++i) sums[i] = sum_lanes<T>(v[i]);
 }
+
+// Reads the last elements of a row, fewer than LANES of them, into the lanes from 0 on; the other lanes become 0. Nothing
+// behind the row is touched, but what is before it is: the row has at least LANES elements.
+template <typename T>
+class RowEnd {
+  public:
+    explicit RowEnd(int elements) : elements_(elements) {
+#if defined(__AVX2__)
+        constexpr int WORDS = sizeof(T) / 4;  // of 32 bits
+        const int first = (LANES<T> - elements) * WORDS;
+        for (int i = 0; i < FORGETCLI_VECTOR_BYTES / 4; ++i) words_[i] = i + first;
+#endif
+    }
+
+    FORGETCLI_INLINE Vector<T> read(const T* end) const {
+#if defined(__AVX512F__)
+        const __m512i row = (__m512i)load<T>(end - LANES<T>), words = _mm512_load_si512(words_);
+        const __mmask16 kept = static_cast<__mmask16>((1u << elements_ * (sizeof(T) / 4)) - 1);
+        return (Vector<T>)_mm512_maskz_permutexvar_epi32(kept, words, row);
+#elif defined(__AVX2__)
+        const __m256i words = _mm256_load_si256(reinterpret_cast<const __m256i*>(words_));
+        const __m256i row = _mm256_permutevar8x32_epi32((__m256i)load<T>(end - LANES<T>), words);
+        // A word that would come from behind the row is 0.
+        return (Vector<T>)_mm256_and_si256(row, _mm256_cmpgt_epi32(_mm256_set1_epi32(8), words));
+#else
+        T lane[LANES<T>] = {};
+        for (int i = 0; i < elements_; ++i) lane[i] = end[i - elements_];
+        return load<T>(lane);
+#endif
+    }
+
+  private:
+    int elements_;
+#if defined(__AVX2__)
+    alignas(FORGETCLI_VECTOR_BYTES) int words_[FORGETCLI_VECTOR_BYTES / 4];
+#endif
+};
 
 FORGETCLI_INLINE int round_up(int n, int multiple) { return (n + multiple - 1) / multiple * multiple; }
 

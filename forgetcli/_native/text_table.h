@@ -20,7 +20,7 @@ inline std::uint64_t table_key() {
 }
 
 inline void prefetch(const void* p) {
-#if defined(__GNUC__)
+#if defined(__GNUC__) || defined(__clang__)
     __builtin_prefetch(p);
 #else
     (void)p;

@@ -7,6 +7,20 @@
 #include <atomic>
 #include <stdexcept>
 
+#if defined(_WIN32) && (defined(FORGETCLI_HAS_avx2) || defined(FORGETCLI_HAS_avx512))
+#define FORGETCLI_ASKS_CPUID
+#endif
+
+#if defined(FORGETCLI_ASKS_CPUID)
+#include <immintrin.h>
+#include <intrin.h>
+#if defined(__GNUC__) || defined(__clang__)
+#define FORGETCLI_TARGET_XSAVE __attribute__((target("xsave")))
+#else
+#define FORGETCLI_TARGET_XSAVE
+#endif
+#endif
+
 namespace nb = nanobind;
 
 namespace forgetcli {
@@ -18,22 +32,51 @@ struct Named {
     const char* name;
 };
 
-// Best first. The compiler's run-time library answers for the operating system too: registers that the kernel does
-// not save count as missing. Every processor with AVX2 has F16C, which older compilers cannot ask for.
-std::vector<Named> detect() {
-    std::vector<Named> found;
-#if defined(FORGETCLI_HAS_avx2) || defined(FORGETCLI_HAS_avx512)
+// What the processor has and the operating system saves when it switches threads. Every processor with AVX2 has F16C,
+// which older compilers cannot ask for.
+struct Processor {
+    bool avx2, avx512;
+};
+
+#if defined(FORGETCLI_ASKS_CPUID)
+// Where there is no run-time library of the compiler's to ask: the processor itself (Intel's manual, volume 1, chapter
+// 14.3 and 15.2).
+FORGETCLI_TARGET_XSAVE Processor processor() {
+    constexpr unsigned FMA = 1u << 12, OSXSAVE = 1u << 27;                                // leaf 1, ecx
+    constexpr unsigned AVX2 = 1u << 5, AVX512 = 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31;  // leaf 7, ebx: F, DQ, BW, VL
+    constexpr unsigned YMM = 0x6, ZMM = 0xe6;                                             // XCR0
+    int leaf[4];
+    __cpuid(leaf, 0);
+    if (leaf[0] < 7) return {false, false};
+    __cpuid(leaf, 1);
+    const unsigned first = static_cast<unsigned>(leaf[2]);
+    if (!(first & OSXSAVE)) return {false, false};
+    const unsigned saved = static_cast<unsigned>(_xgetbv(0));
+    __cpuidex(leaf, 7, 0);
+    const unsigned seventh = static_cast<unsigned>(leaf[1]);
+    const bool avx2 = (first & FMA) && (seventh & AVX2) && (saved & YMM) == YMM;
+    return {avx2, avx2 && (seventh & AVX512) == AVX512 && (saved & ZMM) == ZMM};
+}
+#elif defined(FORGETCLI_HAS_avx2) || defined(FORGETCLI_HAS_avx512)
+Processor processor() {
     __builtin_cpu_init();
     const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    return {avx2, avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")};
+}
+#else
+Processor processor() { return {false, false}; }
 #endif
+
+// Best first.
+std::vector<Named> detect() {
+    std::vector<Named> found;
+    [[maybe_unused]] const Processor here = processor();
 #ifdef FORGETCLI_HAS_avx512
-    if (avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")) {
-        found.push_back({Variant::avx512, "avx512"});
-    }
+    if (here.avx512) found.push_back({Variant::avx512, "avx512"});
 #endif
 #ifdef FORGETCLI_HAS_avx2
-    if (avx2) found.push_back({Variant::avx2, "avx2"});
+    if (here.avx2) found.push_back({Variant::avx2, "avx2"});
 #endif
     found.push_back({Variant::portable, "portable"});
     return found;

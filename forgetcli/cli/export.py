@@ -85,7 +85,7 @@ def run(arguments: argparse.Namespace) -> None:
         exported = export_model(model, output, arguments.format, options)
     for caution in exported.cautions:
         session.warn(caution)
-    session.say(summaries.export_summary(exported, arguments.format, output))
+    session.confirm(summaries.export_summary(exported, arguments.format, output))
     session.finish(
         {
             "format": arguments.format,

@@ -20,7 +20,7 @@ LEAST = 256 << 20
 """Bytes. With less address space than this the libraries cannot be loaded, some of which then end the process."""
 
 _PR_SET_PDEATHSIG = 1
-_PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_PASSED_ON = tuple(signal.Signals[name] for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 _OF_THE_LIBRARIES = 127
 """Exit code of the C library when it has no memory for a thread's data."""
 
@@ -122,14 +122,18 @@ def _die_with(parent: int) -> None:
 
 
 def _address_space() -> int | None:
-    import resource
-
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
     soft_limits = [resource.getrlimit(kind)[0] for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA)]
     return min((limit for limit in soft_limits if limit != resource.RLIM_INFINITY), default=None)
 
 
 def _container() -> int | None:
     """The limit of this process's control group or one above it, in bytes, where it is below the machine's memory."""
+    if not hasattr(os, "sysconf"):  # Windows
+        return None
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limits = [limit for file in _limit_files() if (limit := _limit(file)) is not None]
     return min((limit for limit in limits if limit < machine), default=None)

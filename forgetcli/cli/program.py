@@ -52,6 +52,9 @@ INTERRUPTED = 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command line, by default the process's, and returns its exit code."""
     given = sys.argv[1:] if arguments is None else list(arguments)
+    if sys.platform == "win32":  # whose pipes have a code page that lacks half of what is said
+        for stream in (sys.stdout, sys.stderr):
+            stream.reconfigure(encoding="utf-8")
     if arguments is None:
         sys.meta_path.insert(0, _WithoutPandas)
     try:

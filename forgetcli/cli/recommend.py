@@ -104,7 +104,7 @@ def run(arguments: argparse.Namespace) -> None:
         else:
             _stream(sys.stdout.buffer, form, model, names, batches)
     if output != STANDARD_STREAM:
-        session.say(f"Wrote the best {arguments.n} for {count(len(users), 'user')} to {place_name(output)}")
+        session.confirm(f"Wrote the best {arguments.n} for {count(len(users), 'user')} to {place_name(output)}")
     session.finish(document)
 
 

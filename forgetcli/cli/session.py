@@ -83,6 +83,11 @@ class Session:
         if not self._quiet:
             print(text, file=sys.stderr, flush=True)
 
+    def confirm(self, text: str) -> None:
+        """That the one thing asked for was done: for a person who waits. To a script the exit code says it."""
+        if sys.stderr.isatty():
+            self.say(text)
+
     def warn(self, message: str) -> None:
         """A warning, also with --quiet."""
         print(notice("warning", message), file=sys.stderr, flush=True)
@@ -119,6 +124,6 @@ class Session:
 
 
 def _peak_memory() -> int | None:
-    from forgetcli.report.documents import peak_memory
+    from forgetcli.system import peak_memory
 
     return peak_memory()

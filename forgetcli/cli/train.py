@@ -19,7 +19,7 @@ from forgetcli.cli.options import (
 from forgetcli.cli.parser import Parser, number, positive_count, whole_number
 from forgetcli.cli.session import Session
 from forgetcli.cli.targets import require_output_is_no_input
-from forgetcli.config import Dtype, Objective, RegScaling, Solver, TrainConfig
+from forgetcli.config import Acceleration, Dtype, Objective, RegScaling, Solver, TrainConfig
 from forgetcli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ zcat logs/*.csv.gz | forget train - --json > training.json
 DEFAULTS = {objective: TrainConfig.for_objective(objective) for objective in ("explicit", "implicit")}
 CONFIG_OPTIONS = (
     "factors", "sweeps", "reg", "reg_scaling", "biases", "global_mean", "alpha", "confidence_base",
-    "unobserved_weight", "solver", "cg_steps", "seed", "dtype", "tol"
+    "unobserved_weight", "solver", "cg_steps", "seed", "dtype", "acceleration", "tol"
 )  # fmt: skip
 
 
@@ -146,6 +146,11 @@ def _add_model_options(parser: Parser) -> None:
     )
     group.add_argument("--seed", type=whole_number, metavar="S", help="of the starting factors (default: 0)")
     group.add_argument("--dtype", choices=get_args(Dtype), help="of factors and arithmetic (default: float32)")
+    group.add_argument(
+        "--acceleration",
+        choices=get_args(Acceleration),
+        help="start each sweep beyond where the last one ended: fewer sweeps to the same objective (default: none)",
+    )
 
 
 def _add_validation_options(parser: Parser) -> None:

@@ -4,8 +4,11 @@ Its objective, read in its source (lenskit/als/_implicit.py, version 2025.8): Im
 with a confidence of 1 + w, or 1 + w r with use_ratings, and λ the same for every row. It solves users, then items,
 exactly.
 
-BiasedMFScorer (lenskit/als/_explicit.py) is refused: its biases are damped means that are computed before ALS and kept
-fixed, and factors are learnt on what they leave; this program's objective learns biases and factors together.
+BiasedMFScorer (lenskit/als/_explicit.py) is refused. Its biases are damped means that are computed before ALS, and the
+factors solve an explicit objective, λ times the row's count, of what the biases leave. With those residuals for data
+that is an objective of this program, and docs/import-export.md shows how to import it so. But the biases, and through
+them every residual of the user and the item, have seen the records too, and only LensKit can compute them anew: who
+asks this program to forget would not get a model that forgot.
 """
 
 from __future__ import annotations
@@ -25,8 +28,9 @@ def read_lenskit(path: StrPath, users: Ids | None, items: Ids | None) -> Foreign
         if trainer == "BiasedMFScorer":
             raise DataError(
                 f"{archive.name} is a BiasedMFScorer: its biases are damped means fixed before the factors are learnt, "
-                "and this program's objective learns both together",
-                hint="ImplicitMFScorer can be imported; for ratings, train with forget train, which learns biases",
+                "and forgetting here would leave the records in them",
+                hint="train with forget train, which learns biases and factors together; or import the factors alone, "
+                "with residuals as data: docs/import-export.md has the lines",
             )
         reg = parameters.get("regularization")
         if isinstance(reg, dict):

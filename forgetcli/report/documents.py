@@ -5,14 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import resource
-import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
 from forgetcli import __version__
 from forgetcli.receipt import NAME as RECEIPT_SCHEMA
+from forgetcli.system import peak_memory
 
 if TYPE_CHECKING:
     from forgetcli.als import Standing
@@ -272,12 +270,3 @@ def _standing(standing: Standing | None) -> Document | None:
 def profile_members(stages: Sequence[Stage]) -> list[Document]:
     """One object a stage."""
     return [{**dataclasses.asdict(stage), "seconds": round(stage.seconds, 6)} for stage in stages]
-
-
-def peak_memory() -> int:
-    """The most memory in bytes that the process has held at once."""
-    with suppress(OSError, StopIteration), open("/proc/self/status", encoding="ascii") as status:
-        line = next(line for line in status if line.startswith("VmHWM:"))
-        return int(line.split()[1]) * 1024  # the next figure may be that of the parent, before this program was loaded
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most if sys.platform == "darwin" else most * 1024

@@ -46,10 +46,11 @@ def train_summary(model: Model, seconds: float) -> str:
     """What training came to."""
     config, history = model.config, model.history
     course = _course(history)
+    with_momentum = " with momentum" if config.acceleration == "momentum" else ""
     rows = [
         (
             "Trained",
-            f"{_objective(config)}, {count(config.factors, 'factor')}, {count(len(history), 'sweep')} "
+            f"{_objective(config)}, {count(config.factors, 'factor')}, {count(len(history), 'sweep')}{with_momentum} "
             f"in {duration(seconds)}; objective {course}",
         )
     ]
@@ -213,6 +214,7 @@ def info_text(path: str, info: ModelInfo) -> str:
         ("items", f"{info.n_items:,} ({info.item_id_kind} ids)"),
         ("data", _data(info)),
         ("seed", str(config.seed)),
+        *([("sweeps", "with momentum")] if config.acceleration == "momentum" else []),
         ("history", _history(info.history)),
     ]
     return summary(rows)

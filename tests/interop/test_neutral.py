@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from forgetcli import Interactions, TrainConfig, als, forget
 from forgetcli.errors import DataError
-from forgetcli.interop import import_model
+from forgetcli.interop import Stated, import_model
 from forgetcli.model import SideFactors
 from forgetcli.objective import Objective
 from forgetcli.records import ForgetRequest
@@ -70,6 +71,27 @@ def test_lenskit_counts_presence_alone_unless_it_uses_ratings() -> None:
 def test_fixed_biases_are_refused_with_the_reason() -> None:
     with pytest.raises(DataError, match="damped means fixed before the factors are learnt"):
         import_model(FIXTURES / "lenskit_biased.npz", "lenskit", data())
+
+
+def damped_means(rows: NDArray[np.int64], values: NDArray[np.float64], damping: float) -> NDArray[np.float64]:
+    return np.bincount(rows, values) / (np.bincount(rows) + damping)
+
+
+def test_the_factors_of_a_model_with_fixed_biases_solve_our_equations_of_its_residuals(tmp_path: Path) -> None:
+    saved = dict(np.load(FIXTURES / "lenskit_biased.npz"))
+    params = json.loads(str(saved["params"]))
+    users, items, values = ratings()
+    user, item = (np.unique(ids, return_inverse=True)[1] for ids in (users, items))
+    left = values - values.mean(dtype=np.float64)
+    left -= damped_means(item, left, params["damping"])[item]
+    left -= damped_means(user, left, params["damping"])[user]
+    np.savez(tmp_path / "residuals.npz", **{name: saved[name] for name in saved if name not in ("trainer", "params")})
+    stated = Stated(objective="explicit", reg=params["regularization"], reg_scaling="count", sweeps=params["epochs"])
+    residuals = Interactions.from_arrays(users, items, left)
+    imported = import_model(tmp_path / "residuals.npz", "npy", residuals, stated=stated)
+    assert imported.agreement.items < FLOAT32 < 100 * FLOAT32 < imported.agreement.users
+    assert imported.model.config.solved_last == "items"
+    assert (imported.model.config.biases, imported.model.config.global_mean) == (False, False)
 
 
 def changed(name: str, path: Path, params: dict[str, Any] | None = None, **arrays: Any) -> Path:
