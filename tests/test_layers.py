@@ -32,7 +32,7 @@ ALLOWED = {
     "npz": "errors files profiling stored_zip",
     "digests": "errors files system",
     "json_schema": "errors",
-    "receipt": "digests errors files json_schema",
+    "receipt": "digests errors files json_schema system",
     "tables": "digests errors files ids interactions printable profiling records",
     "model": "_native config interactions",
     "objective": "config interactions",
