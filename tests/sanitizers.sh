@@ -28,7 +28,8 @@ check() {
     # in C: without the C++ library beside it the sanitizer does not find how exceptions are thrown.
     (cd "$copy" && PYTHONPATH=. LD_PRELOAD="$(g++ -print-file-name="$library") $(g++ -print-file-name=libstdc++.so)" \
         ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 TSAN_OPTIONS=halt_on_error=1 \
-        python -m pytest -q -x -p no:cacheprovider tests/test_row_kernels.py "$@")
+        python -m pytest -q -x -p no:cacheprovider tests/test_row_kernels.py \
+            tests/test_conjugate.py "$@")
 }
 
 which=${1:-all}
