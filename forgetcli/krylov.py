@@ -14,7 +14,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from forgetcli.model import Array, SideFactors, minus, scaled
+from forgetcli import _native
+from forgetcli.model import Array, SideFactors, scaled
 
 MAX_VECTORS = 8
 """Krylov vectors at most: f_T for T of 8 to 40 is resolved by 2 to 6."""
@@ -124,11 +125,14 @@ def _orthogonal(
     back: Array, solved: SideFactors, basis: list[SideFactors], b_basis: list[Array]
 ) -> tuple[Array, SideFactors]:
     """S q and B⁻¹ S q, q the last of the basis, less their parts along it; from Cᵀ A⁻¹ C q and B⁻¹ times that."""
-    residual, z = b_basis[-1] - back, minus(basis[-1], solved)
-    for x, bx in [*zip(basis, b_basis, strict=True)] * 2:  # twice is enough (Parlett 1998, ch. 6)
-        part = bx.dtype.type(inner(x, residual))
-        residual -= bx * part
-        z = SideFactors(z.factors - x.factors * part, z.bias - x.bias * part)
+    residual = np.subtract(b_basis[-1], back, out=back)
+    parts = np.zeros(len(basis))
+    for _ in range(2):  # twice is enough (Parlett 1998, ch. 6)
+        for j, (x, bx) in enumerate(zip(basis, b_basis, strict=True)):
+            part = inner(x, residual)
+            _add(residual, bx, -part)
+            parts[j] += part
+    z = _combined([basis[-1], solved, *basis], np.array([1.0, -1.0, *-parts]))
     return residual, z
 
 
@@ -166,11 +170,7 @@ def _with_momentum(s: NDArray[np.float64], sweeps: int, weights: Sequence[float]
 
 def inner(side: SideFactors, stacked: Array) -> float:
     """Σ of the products of a direction's elements and those of a stacked one, in float64."""
-    k = side.factors.shape[1]
-    total = float(np.einsum("nk,nk->", side.factors, stacked[:, :k], dtype=np.float64))
-    if stacked.shape[1] > k:
-        total += float(np.einsum("n,n->", side.bias, stacked[:, k], dtype=np.float64))
-    return total
+    return _native.inner_product(factors=side.factors, bias=side.bias, stacked=stacked)
 
 
 class _Bounds:
@@ -221,15 +221,20 @@ def _tridiagonal(diagonal: list[float], off: list[float]) -> tuple[NDArray[np.fl
 
 
 def _divided(stacked: Array, by: float) -> Array:
-    return stacked * stacked.dtype.type(1 / by)
+    return np.multiply(stacked, stacked.dtype.type(1 / by), out=_native.empty(stacked, len(stacked)))
 
 
-def _combined(basis: list[SideFactors], weights: NDArray[np.float64]) -> SideFactors:
-    factors, bias = (part * part.dtype.type(weights[0]) for part in (basis[0].factors, basis[0].bias))
-    for side, weight in zip(basis[1:], weights[1:], strict=True):
-        scale = factors.dtype.type(weight)
-        for begin in range(0, len(bias), _BLOCK_ROWS):
-            rows = slice(begin, begin + _BLOCK_ROWS)
-            factors[rows] += side.factors[rows] * scale
-            bias[rows] += side.bias[rows] * scale
+def _combined(sides: list[SideFactors], weights: NDArray[np.float64]) -> SideFactors:
+    factors = _native.empty(sides[0].factors, len(sides[0]))
+    factors.fill(0)
+    bias = np.zeros_like(sides[0].bias)
+    for side, weight in zip(sides, weights, strict=True):
+        _add(factors, side.factors, weight)
+        _add(bias, side.bias, weight)
     return SideFactors(factors, bias)
+
+
+def _add(to: Array, what: Array, weight: float) -> None:
+    """to += what · weight, in place."""
+    for begin in range(0, len(to), _BLOCK_ROWS):
+        to[begin : begin + _BLOCK_ROWS] += what[begin : begin + _BLOCK_ROWS] * to.dtype.type(weight)

@@ -47,23 +47,59 @@ class Newton:
 
 
 @dataclass(frozen=True)
+class Coordinates:
+    """Coordinates x̃ = Eᵀ x of the factors in which the matrices of all rows of a side are nearly diagonal.
+
+    Row a's normal matrix is about n_a M + G + λ s_a I, with M the mean of w x xᵀ over all entries and G the unobserved
+    pairs' part. Where G is 0, E has the eigenvectors of M, and else those of G, which then costs no more than the ridge
+    does; the two are much alike. Conjugate gradients are preconditioned by what is diagonal in these coordinates, and
+    with biases by their row and column of M.
+
+    vectors: (k, k), E, each eigenvector a column.
+    mean:    (d,), the diagonal of M in these coordinates; with biases, the last element is theirs.
+    border:  (k,), what M has between the factors and the bias.
+    dense:   (k,), the diagonal of G.
+    """
+
+    vectors: Array
+    mean: Array
+    border: Array
+    dense: Array
+
+    @classmethod
+    def of(cls, mean: NDArray[np.float64], other: SideFactors, objective: Objective, threads: int) -> Coordinates:
+        """mean: M, (d, d)."""
+        k = other.factors.shape[1]
+        inner, edge, dense = mean[:k, :k], np.zeros(k), np.zeros(k)
+        try:
+            if objective.background:
+                gram = _native.gram(other.factors, threads=threads).astype(np.float64)
+                values, vectors = np.linalg.eigh(objective.background * gram)
+                dense = np.maximum(values, 0)
+            else:
+                vectors = np.linalg.eigh(inner)[1]
+        except np.linalg.LinAlgError:  # not finite, as all that follows will be
+            vectors, dense = np.eye(k), np.full(k, np.nan)
+        diagonal = np.einsum("ij,ij->j", vectors, inner @ vectors)
+        if objective.biases:
+            diagonal, edge = np.append(diagonal, mean[k, k]), vectors.T @ mean[:k, k]
+        dtype = other.factors.dtype
+        return cls(*(np.ascontiguousarray(part, dtype) for part in (vectors, diagonal, edge, dense)))
+
+
+@dataclass(frozen=True)
 class NormalInverse:
     """The inverses of one side's normal matrices, by conjugate gradients on each row, with no memory but a row's.
 
-    All rows share one preconditioner: row a's matrix is about n_a M + G + λ s_a I, with M the mean of w x xᵀ over all
-    entries and G the unobserved pairs' part, so that one eigen-decomposition makes all of them diagonal.
-
-    vectors:       (d, d), the eigenvectors, each a column.
-    slope, offset: (d,) of the diagonals in n_a.
-    tolerance:     an upper bound for those above.
+    mean:      (d, d), M of `coordinates`.
+    tolerance: an upper bound for those above.
     """
 
     view: Csr
     other: SideFactors
     objective: Objective
-    vectors: Array
-    slope: Array
-    offset: Array
+    mean: NDArray[np.float64]
+    coordinates: Coordinates
     tolerance: float
     threads: int
 
@@ -79,29 +115,23 @@ class NormalInverse:
         threads: int = 0,
     ) -> NormalInverse:
         """view, mirror: the interactions by the side that is inverted, and by the other one."""
-        dtype = other.factors.dtype
-        vectors, slope, offset = _shared_pencil(mirror, other, objective, threads)
-        return cls(
-            view,
-            other,
-            objective,
-            np.ascontiguousarray(vectors, dtype),
-            slope.astype(dtype),
-            offset.astype(dtype),
-            tolerance,
-            threads,
-        )
+        mean = mean_matrix(mirror, other, objective, threads)
+        coordinates = Coordinates.of(mean, other, objective, threads)
+        return cls(view, other, objective, mean, coordinates, tolerance, threads)
 
     def on(self, view: Csr, other: SideFactors) -> NormalInverse:
-        """The same for other interactions that the preconditioner still fits."""
-        return dataclasses.replace(self, view=view, other=other)
+        """The same for other interactions, and factors, that M still fits."""
+        coordinates = self.coordinates
+        if self.objective.background:  # they are those of G
+            coordinates = Coordinates.of(self.mean, other, self.objective, self.threads)
+        return dataclasses.replace(self, view=view, other=other, coordinates=coordinates)
 
     def newton(
         self, own: SideFactors, *, rows: NDArray[np.int64] | None = None, tolerance: float = NEWTON_TOLERANCE
     ) -> Newton:
         """At the rows' parameters `own`; rows: None is all of them."""
         gradient, losses, squares, *step = _native.newton_rows(
-            **row_arguments(self.view, self.other, self.objective, self.threads),
+            **self._arguments(),
             factors=own.factors,
             bias=own.bias,
             **self._iteration(tolerance),
@@ -114,7 +144,7 @@ class NormalInverse:
         self, rhs: Array, *, rows: NDArray[np.int64] | None = None, tolerance: float = NEWTON_TOLERANCE
     ) -> SideFactors:
         """The rows' inverses times their stacked right-hand sides (n, k) or (n, k + 1); rows: None is all of them."""
-        arguments = row_arguments(self.view, self.other, self.objective, self.threads)
+        arguments = self._arguments()
         for name in ("other_bias", "target"):
             del arguments[name]
         return SideFactors(
@@ -130,23 +160,40 @@ class NormalInverse:
         16 bits."""
         objective = self.objective
         product, *solution = _native.solve_coupled(
-            **row_arguments(self.view, self.other, objective, self.threads),
+            **self._arguments(),
             factors=own.factors,
             bias=own.bias,
             direction=direction.factors,
             direction_bias=direction.bias if objective.biases else None,
-            direction_gram=_direction_gram(self.other, direction, objective, self.threads),
+            direction_gram=self._direction_gram(direction),
             **self._iteration(tolerance),
             half=True,
             threads=self.threads,
         )
         return product, SideFactors(*solution)
 
+    def _arguments(self) -> dict[str, Any]:
+        arguments = row_arguments(self.view, self.other, self.objective, self.threads)
+        del arguments["gram"]
+        return arguments
+
+    def _direction_gram(self, direction: SideFactors) -> Array | None:
+        """w0 Σ (x δᵀ + δ xᵀ) over the other side's rows, in the coordinates: from the corner of the Gram matrix of
+        [x δ]."""
+        if self.objective.background == 0:
+            return None
+        k, vectors = direction.factors.shape[1], self.coordinates.vectors
+        both = _native.gram(np.concatenate([self.other.factors, direction.factors], axis=1), threads=self.threads)
+        cross = both[:k, k:] * both.dtype.type(self.objective.background)
+        return np.ascontiguousarray(vectors.T @ (cross + cross.T) @ vectors)
+
     def _iteration(self, tolerance: float) -> dict[str, Any]:
+        coordinates = self.coordinates
         return {
-            "vectors": self.vectors,
-            "slope": self.slope,
-            "offset": self.offset,
+            "vectors": coordinates.vectors,
+            "mean": coordinates.mean,
+            "border": coordinates.border,
+            "dense": coordinates.dense,
             "tolerance": min(tolerance, self.tolerance),
             "max_iterations": CG_ITERATIONS,
         }
@@ -175,46 +222,3 @@ class LinearisedSweep:
 def stacked(side: SideFactors, objective: Objective) -> Array:
     """(n, k), or (n, k + 1) with the bias last in a model with biases."""
     return np.concatenate([side.factors, side.bias[:, None]], axis=1) if objective.biases else side.factors
-
-
-def _direction_gram(other: SideFactors, direction: SideFactors, objective: Objective, threads: int) -> Array | None:
-    """w0 Σ (x δᵀ + δ xᵀ) over the other side's rows: the corner of the Gram matrix of [x δ]."""
-    if objective.background == 0:
-        return None
-    k = direction.factors.shape[1]
-    both = _native.gram(np.concatenate([other.factors, direction.factors], axis=1), threads=threads)
-    cross = both[:k, k:] * both.dtype.type(objective.background)
-    return np.ascontiguousarray(cross + cross.T)
-
-
-def _shared_pencil(
-    mirror: Csr, other: SideFactors, objective: Objective, threads: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """E, slope and offset: the mean matrix of a row of n entries is E⁻ᵀ (n · slope + offset) E⁻¹.
-
-    mirror: the interactions by the rows of `other`.
-    """
-    mean = mean_matrix(mirror, other, objective, threads)
-    d = len(mean)
-    dense, ridge, ones = np.zeros((d, d)), objective.reg * np.eye(d), np.ones(d)
-    if objective.background:
-        dense += objective.background * _native.gram(other.factors, threads=threads)
-    if objective.reg_by_count:  # n (M + λ I) + G
-        base, moving = mean + ridge, dense
-    else:  # n M + (G + λ I)
-        base, moving = dense + ridge, mean
-    try:
-        values, vectors = _pencil(moving, base)
-    except np.linalg.LinAlgError:  # confidences below the unobserved pairs' weight: the diagonal has to do
-        diagonal = np.maximum(np.diag(mean) + np.diag(dense), 0) + objective.reg
-        return np.eye(d), diagonal, 0 * ones + objective.reg
-    values = np.maximum(values, 0)
-    return (vectors, ones, values) if objective.reg_by_count else (vectors, values, ones)
-
-
-def _pencil(a: NDArray[np.float64], b: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Eigenvalues and eigenvectors E of a E = b E diag(values), Eᵀ b E = I; b is positive definite."""
-    root = np.linalg.cholesky(b)
-    half = np.linalg.solve(root, np.linalg.solve(root, a).T)
-    values, vectors = np.linalg.eigh((half + half.T) / 2)
-    return values, np.linalg.solve(root.T, vectors)

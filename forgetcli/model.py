@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from forgetcli import _native
 from forgetcli.config import Side, TrainConfig
 from forgetcli.interactions import Interactions, Vocabulary
 
@@ -48,41 +49,52 @@ class SideFactors:
 
     def take(self, rows: NDArray[np.integer[Any]]) -> SideFactors:
         """These rows, in ascending order; itself where they are all of them."""
-        return self if len(rows) == len(self) else SideFactors(self.factors[rows], self.bias[rows])
+        if len(rows) == len(self):
+            return self
+        factors = np.take(self.factors, rows, axis=0, out=_native.empty(self.factors, len(rows)), mode="clip")
+        return SideFactors(factors, self.bias[rows])
 
     def replaced(self, rows: NDArray[np.integer[Any]], by: SideFactors) -> SideFactors:
         """With these rows', in ascending order, replaced; not a copy where that is all of them, or none."""
         if len(rows) in (0, len(self)):
             return by if len(rows) else self
-        factors, bias = self.factors.copy(), self.bias.copy()
+        factors, bias = _recycled(self.factors), self.bias.copy()
+        factors[:] = self.factors
         factors[rows], bias[rows] = by.factors, by.bias
         return SideFactors(factors, bias)
 
 
 def still(side: SideFactors) -> SideFactors:
     """The change that is none."""
-    return SideFactors(np.zeros_like(side.factors), np.zeros_like(side.bias))
+    factors = _recycled(side.factors)
+    factors.fill(0)
+    return SideFactors(factors, np.zeros_like(side.bias))
 
 
 def plus(side: SideFactors, change: SideFactors) -> SideFactors:
     """Element by element."""
-    return SideFactors(side.factors + change.factors, side.bias + change.bias)
+    return SideFactors(np.add(side.factors, change.factors, out=_recycled(side.factors)), side.bias + change.bias)
 
 
 def minus(side: SideFactors, other: SideFactors) -> SideFactors:
     """Element by element."""
-    return SideFactors(side.factors - other.factors, side.bias - other.bias)
+    return SideFactors(np.subtract(side.factors, other.factors, out=_recycled(side.factors)), side.bias - other.bias)
 
 
 def negative(side: SideFactors) -> SideFactors:
     """Element by element."""
-    return SideFactors(-side.factors, -side.bias)
+    return SideFactors(np.negative(side.factors, out=_recycled(side.factors)), -side.bias)
 
 
 def scaled(side: SideFactors, by: float) -> SideFactors:
     """Element by element, in the side's own precision."""
     factor = side.factors.dtype.type(by)
-    return SideFactors(side.factors * factor, side.bias * factor)
+    return SideFactors(np.multiply(side.factors, factor, out=_recycled(side.factors)), side.bias * factor)
+
+
+def _recycled(like: Array) -> Array:
+    """Room for a matrix like this one: memory that is fresh costs more than the arithmetic that fills it."""
+    return _native.empty(like, len(like))
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from forgetcli.digests import Digest
 from forgetcli.errors import DataError
 from forgetcli.files import StrPath, atomic_write, file_system_errors
 from forgetcli.json_schema import Schema, parse, validate
+from forgetcli.system import AT_ONCE
 
 NAME = "forgetcli/receipt/1"
 
@@ -92,7 +93,7 @@ def read_receipt(path: StrPath) -> Receipt:
 
 def _without_waiting(path: str, flags: int) -> int:
     """Opens a file; a pipe, too, to which nobody may ever write."""
-    return os.open(path, flags | os.O_NONBLOCK)
+    return os.open(path, flags | AT_ONCE)
 
 
 def looks_like_receipt(path: StrPath) -> bool:

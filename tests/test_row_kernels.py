@@ -191,6 +191,30 @@ def test_the_dense_gram_is_the_oracles_for_any_number_of_threads(rank: int, dtyp
     assert actual.tobytes() == _native.gram(x, threads=1).tobytes()
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("rank", [1, 8, 21])
+def test_inner_products_are_summed_in_float64(rank: int, dtype: type) -> None:
+    rng = np.random.default_rng(7)
+    factors, bias = (rng.normal(1, 0.1, shape).astype(dtype) for shape in ((3_000, rank), 3_000))
+    stacked = rng.normal(1, 0.1, (3_000, rank + 1)).astype(dtype)
+    whole = np.column_stack([factors, bias]).astype(np.float64)
+    actual = _native.inner_product(factors=factors, bias=bias, stacked=stacked)
+    assert actual == pytest.approx(np.sum(whole * stacked.astype(np.float64)), rel=1e-14)
+    factors_alone = _native.inner_product(factors=factors, bias=bias, stacked=stacked[:, :rank].copy())
+    assert factors_alone == pytest.approx(np.sum(whole[:, :rank] * stacked[:, :rank].astype(np.float64)), rel=1e-14)
+    with pytest.raises(ValueError, match="stacked"):
+        _native.inner_product(factors=factors, bias=bias, stacked=stacked[1:])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_room_for_a_matrix_has_its_columns_and_dtype(dtype: type) -> None:
+    room = _native.empty(np.zeros((2, 3), dtype), 5)
+    assert (room.shape, room.dtype) == ((5, 3), np.dtype(dtype))
+    assert room.flags.writeable
+    with pytest.raises(MemoryError):
+        _native.empty(room, 2**62)
+
+
 def broken(problem: RowProblem, **changes: Any) -> dict[str, Any]:
     return {**arguments(problem, np.float32), **changes}
 
@@ -218,30 +242,43 @@ def test_a_listed_row_that_does_not_exist_is_refused() -> None:
         solve(make_problem("plain", 8, [1, 2]), np.float32, rows=np.array([2], np.int64))
 
 
-def iteration(d: int, dtype: type) -> dict[str, Any]:
-    """Conjugate gradients up to the dtype's rounding, with a preconditioner that is as good as none."""
+def iteration(problem: RowProblem, dtype: type) -> dict[str, Any]:
+    """Conjugate gradients up to the dtype's rounding, with a preconditioner that is as good as none; in the coordinates
+    that make the dense part diagonal, or where there is none in some."""
+    rank = problem.other.shape[1]
+    dense = problem.background * problem.other.T @ problem.other
+    values, vectors = np.linalg.eigh(dense if problem.background else np.cov(problem.other.T).reshape(rank, rank))
     return {
-        "vectors": np.eye(d, dtype=dtype),
-        "slope": np.ones(d, dtype),
-        "offset": np.ones(d, dtype),
+        "vectors": np.ascontiguousarray(vectors, dtype),
+        "mean": np.ones(rank + problem.with_bias, dtype),
+        "border": np.full(rank, 0.5 * rank**-0.5 * problem.with_bias, dtype),
+        "dense": (values if problem.background else np.zeros(rank)).astype(dtype),
         "tolerance": 1e-6 if dtype is np.float32 else 1e-14,
-        "max_iterations": 10 * d + 50,
+        "max_iterations": 10 * rank + 60,
     }
+
+
+def without_gram(problem: RowProblem, dtype: type) -> dict[str, Any]:
+    told = arguments(problem, dtype)
+    del told["gram"]
+    return told
 
 
 def couple(problem: RowProblem, own: Any, direction: Any, direction_bias: Any, dtype: type, half: bool) -> Any:
     """What `solve_coupled` gives: the coupling (n, d), and the solutions (n, d)."""
     rank = problem.other.shape[1]
-    cross = problem.background * (problem.other.T @ direction)
+    coordinates = iteration(problem, dtype)
+    vectors = coordinates["vectors"].astype(np.float64)
+    cross = problem.background * vectors.T @ (problem.other.T @ direction) @ vectors
     bias = own[:, rank] if problem.with_bias else np.zeros(problem.n_rows)
     product, *solution = _native.solve_coupled(
-        **arguments(problem, dtype),
+        **without_gram(problem, dtype),
         factors=np.ascontiguousarray(own[:, :rank], dtype),
         bias=np.ascontiguousarray(bias, dtype),
         direction=direction.astype(dtype),
         direction_bias=None if direction_bias is None else direction_bias.astype(dtype),
         direction_gram=(cross + cross.T).astype(dtype) if problem.background else None,
-        **iteration(rank + problem.with_bias, dtype),
+        **coordinates,
         half=half,
         threads=2,
     )
@@ -299,14 +336,13 @@ def test_conjugate_gradients_solve_for_another_right_hand_side(
     kind: str, rank: int, dtype: type, instruction_set: str
 ) -> None:
     problem = make_problem(kind, rank, [5, 1, 40, 299, 0])
-    d = rank + problem.with_bias
-    rhs = np.random.default_rng(5).normal(size=(problem.n_rows, d))
-    told = arguments(problem, dtype)
+    rhs = np.random.default_rng(5).normal(size=(problem.n_rows, rank + problem.with_bias))
+    told = without_gram(problem, dtype) | iteration(problem, dtype)
     del told["other_bias"], told["target"]
-    solution = _native.solve_normal(**told, rhs=rhs.astype(dtype), **iteration(d, dtype), rows=None, threads=2)
+    solution = _native.solve_normal(**told, rhs=rhs.astype(dtype), rows=None, threads=2)
     assert_solves(problem, side_by_side(problem, *solution), rhs, dtype)
     rows = np.array([3, 0], np.int64)
-    some = _native.solve_normal(**told, rhs=rhs[rows].astype(dtype), **iteration(d, dtype), rows=rows, threads=1)
+    some = _native.solve_normal(**told, rhs=rhs[rows].astype(dtype), rows=rows, threads=1)
     for all_of_them, listed in zip(solution, some, strict=True):
         assert np.array_equal(all_of_them[rows], listed)
 
@@ -321,11 +357,11 @@ def test_newtons_step_leads_to_the_rows_solution(kind: str, dtype: type, instruc
     factors, bias = own[:, :rank], own[:, rank] if problem.with_bias else np.zeros(problem.n_rows)
     point = {"factors": np.ascontiguousarray(factors, dtype), "bias": np.ascontiguousarray(bias, dtype)}
     gradient, losses, squares, *step = _native.newton_rows(
-        **arguments(problem, dtype), **point, **iteration(d, dtype), rows=None, threads=2
+        **without_gram(problem, dtype), **point, **iteration(problem, dtype), rows=None, threads=2
     )
     same = _native.row_gradients(**arguments(problem, dtype), **point, rows=None, threads=1)
     for one, other in zip((gradient, losses, squares), same, strict=True):
-        assert np.asarray(one).tobytes() == np.asarray(other).tobytes()
+        assert_close(one, other, dtype)
     solved = side_by_side(problem, *solve(problem, dtype)[:2])
     filled = np.flatnonzero(np.diff(problem.indptr))
     assert_close((own - side_by_side(problem, *step))[filled], solved[filled], dtype)

@@ -77,8 +77,12 @@ def symmetric_eigen(matrix: NDArray[np.float64]) -> tuple[NDArray[np.float64], N
     """Eigenvalues (n,), in no order, and eigenvectors (n, n), one a row: the same bits whatever the threads."""
 
 # Passes over the entries that form no row's matrix (bind_coupling.cpp, hot_coupling.cpp; the meaning is in coupling.h).
-# The inverses of the rows' normal matrices are applied by conjugate gradients, up to a residual of `tolerance`, with
-# E (n · slope + offset)⁻¹ Eᵀ as the preconditioner of a row of n entries; `vectors` is E (d, d), d = k or k + 1.
+# The inverses of the rows' normal matrices are applied by conjugate gradients, up to a residual of `tolerance`, in the
+# coordinates x̃ = Eᵀ x: `vectors` is E (k, k), orthogonal; `mean` (d,), d = k or k + 1 with a bias, and `border` (k,)
+# make the preconditioner, and `dense` (k,) is the diagonal part of all rows' matrices.
+
+def inner_product(*, factors: _Matrix, bias: _Vector, stacked: _Matrix) -> float:
+    """Σ of the products of a side's elements and those of a stacked one, (n, k) or (n, k + 1), in float64."""
 
 def row_gradients(
     *,
@@ -109,7 +113,6 @@ def newton_rows(
     values: NDArray[np.float32],
     other: _Matrix,
     other_bias: _Vector | None,
-    gram: _Matrix | None,
     with_bias: bool,
     confidence: tuple[float, float],
     target: tuple[float, float],
@@ -119,8 +122,9 @@ def newton_rows(
     factors: _Matrix,
     bias: _Vector,
     vectors: _Matrix,
-    slope: _Vector,
-    offset: _Vector,
+    mean: _Vector,
+    border: _Vector,
+    dense: _Vector,
     tolerance: float,
     max_iterations: int,
     rows: NDArray[np.int64] | None,
@@ -136,7 +140,6 @@ def solve_coupled(
     values: NDArray[np.float32],
     other: _Matrix,
     other_bias: _Vector | None,
-    gram: _Matrix | None,
     with_bias: bool,
     confidence: tuple[float, float],
     target: tuple[float, float],
@@ -149,8 +152,9 @@ def solve_coupled(
     direction_bias: _Vector | None,
     direction_gram: _Matrix | None,
     vectors: _Matrix,
-    slope: _Vector,
-    offset: _Vector,
+    mean: _Vector,
+    border: _Vector,
+    dense: _Vector,
     tolerance: float,
     max_iterations: int,
     half: bool,
@@ -158,7 +162,7 @@ def solve_coupled(
 ) -> tuple[_Matrix, _Matrix, _Vector]:
     """(n, d): how the rows' half gradients change along a direction δ of the other side's parameters, to first order;
     and the inverses of the rows' normal matrices times that: factors (n, k) and bias (n,). direction_gram is
-    background · Σ (x δᵀ + δ xᵀ) over the other side's rows. half: go through memory in 16-bit floats, if the arrays
+    background · Σ (x̃ δ̃ᵀ + δ̃ x̃ᵀ) over the other side's rows. half: go through memory in 16-bit floats, if the arrays
     are float32 and the machine has the instructions."""
 
 def solve_normal(
@@ -167,7 +171,6 @@ def solve_normal(
     indices: NDArray[np.int32],
     values: NDArray[np.float32],
     other: _Matrix,
-    gram: _Matrix | None,
     with_bias: bool,
     confidence: tuple[float, float],
     background: float,
@@ -175,8 +178,9 @@ def solve_normal(
     reg_by_count: bool,
     rhs: _Matrix,
     vectors: _Matrix,
-    slope: _Vector,
-    offset: _Vector,
+    mean: _Vector,
+    border: _Vector,
+    dense: _Vector,
     tolerance: float,
     max_iterations: int,
     rows: NDArray[np.int64] | None,
@@ -184,6 +188,12 @@ def solve_normal(
 ) -> tuple[_Matrix, _Vector]:
     """The inverses of the rows' normal matrices times a right-hand side for each (n, d): factors (n, k) and bias
     (n,)."""
+
+# Memory (bind_buffers.cpp)
+
+def empty(like: _Matrix, rows: int) -> _Matrix:
+    """An uninitialised array of so many rows like those of `like`, in memory that has been used before, if there is
+    some."""
 
 # Interactions in compressed sparse rows (csr_build.cpp, csr_change.cpp; the meaning is in csr.h)
 

@@ -33,47 +33,131 @@ const CouplingKernels<T>& coupling_kernels() {
     }
 }
 
+// Elements whose largest magnitude one task looks for.
+constexpr std::int64_t SCAN = 1 << 18;
+
 // The power of two that brings the largest magnitude into [1, 2).
 template <typename T>
-T scale_to_one(const T* x, std::int64_t count) {
-    T largest = 0;
-    for (std::int64_t i = 0; i < count; ++i) largest = std::max(largest, std::abs(x[i]));
-    if (!(largest > 0) || !std::isfinite(largest)) return T(1);
+T scale_to_one(const T* x, std::int64_t count, int threads) {
+    constexpr int LANES = 16;
+    std::vector<T> largest((count + SCAN - 1) / SCAN, T(0));
+    parallel_for(static_cast<std::int64_t>(largest.size()), threads, [&](std::int64_t t, int) {
+        const std::int64_t end = std::min(count, (t + 1) * SCAN);
+        T lanes[LANES] = {};
+        std::int64_t i = t * SCAN;
+        for (; i + LANES <= end; i += LANES) {
+            for (int lane = 0; lane < LANES; ++lane) lanes[lane] = std::max(lanes[lane], std::abs(x[i + lane]));
+        }
+        for (; i < end; ++i) lanes[0] = std::max(lanes[0], std::abs(x[i]));
+        largest[t] = *std::max_element(lanes, lanes + LANES);
+    });
+    const T most = largest.empty() ? T(0) : *std::max_element(largest.begin(), largest.end());
+    if (!(most > 0) || !std::isfinite(most)) return T(1);
     int exponent;
-    std::frexp(largest, &exponent);
+    std::frexp(most, &exponent);
     return std::ldexp(T(1), 1 - std::clamp(exponent, -100, 100));
 }
 
-// A pair table and its memory; whole rows without δ that need no padding are used where they are.
+int to_width(int elements) { return (elements + WIDTH_STEP - 1) / WIDTH_STEP * WIDTH_STEP; }
+
+template <typename T>
+using Buffer = std::unique_ptr<T, ReturnBuffer>;
+
+// A vector padded with zeros.
+template <typename T>
+Buffer<T> padded_row(const Input<T, 1>& row, int padded) {
+    Buffer<T> out(new_buffer<T>(padded));
+    std::fill(std::copy(row.data(), row.data() + row.shape(0), out.get()), out.get() + padded, T(0));
+    return out;
+}
+
+// The arguments that describe the coordinates of NormalSystem, its preconditioner, and the iteration.
+template <typename T>
+struct Iteration {
+    Input<T, 2> vectors;
+    Input<T, 1> mean, border, dense;
+    double tolerance;
+    int max_iterations;
+};
+
+// Orthogonal coordinates of the factors, x̃ = Eᵀ x; a bias behind them stays what it is.
+template <typename T>
+class Coordinates {
+  public:
+    Coordinates(const RowObjective<T>& o, const Input<T, 2>& vectors)
+        : multiply_(coupling_kernels<T>().multiply), rank_(o.rank), width_(to_width(o.rank)),
+          padded_(to_width(o.dimension())), with_bias_(o.with_bias) {
+        require(static_cast<int>(vectors.shape(0)) == rank_ && static_cast<int>(vectors.shape(1)) == rank_,
+                "vectors must be (rank, rank)");
+        const std::size_t size = static_cast<std::size_t>(rank_) * width_;
+        for (Buffer<T>* matrix : {&vectors_, &transposed_}) {
+            matrix->reset(new_buffer<T>(size));
+            std::fill(matrix->get(), matrix->get() + size, T(0));
+        }
+        for (int i = 0; i < rank_; ++i) {
+            for (int j = 0; j < rank_; ++j) {
+                const T element = vectors.data()[static_cast<std::size_t>(i) * rank_ + j];
+                vectors_.get()[static_cast<std::size_t>(i) * width_ + j] = element;
+                transposed_.get()[static_cast<std::size_t>(j) * width_ + i] = element;
+            }
+        }
+    }
+
+    const T* vectors() const { return vectors_.get(); }
+
+    // From factors and bias, to `padded` elements.
+    void enter(const T* factors, T bias, T* out) const {
+        multiply_(factors, vectors_.get(), rank_, width_, out);
+        std::fill(out + width_, out + padded_, T(0));
+        if (with_bias_) out[rank_] = bias;
+    }
+    // And back; `spare` has `width` elements.
+    void leave(const T* from, T* spare, T* factors, T* bias) const {
+        multiply_(from, transposed_.get(), rank_, width_, spare);
+        std::copy(spare, spare + rank_, factors);
+        if (bias) *bias = with_bias_ ? from[rank_] : T(0);
+    }
+
+  private:
+    decltype(CouplingKernels<T>::multiply) multiply_;
+    int rank_, width_, padded_;
+    bool with_bias_;
+    Buffer<T> vectors_, transposed_;
+};
+
+// A pair table and its memory, in coordinates or, without, as it is; whole rows that need no change are used where they
+// are.
 template <typename T>
 class FilledPairs {
   public:
-    FilledPairs(const RowObjective<T>& o, const T* delta, bool half, int threads) : kernels_(coupling_kernels<T>()) {
+    FilledPairs(const RowObjective<T>& o, const Coordinates<T>* coordinates, const T* delta, bool half, int threads) {
+        const CouplingKernels<T>& kernels = coupling_kernels<T>();
         const T* x = o.other;
         const std::int64_t count = o.n_other;
         const int rank = o.rank;
-        table_.half = half && kernels_.has_half;
-        table_.width = (rank + WIDTH_STEP - 1) / WIDTH_STEP * WIDTH_STEP;
+        table_.half = half && kernels.has_half;
+        table_.width = to_width(rank);
+        table_.padded = to_width(o.dimension());
         table_.stride = delta ? 2 * table_.width : table_.width;
-        table_.x_scale = table_.half ? scale_to_one(x, count * rank) : T(1);
-        table_.delta_scale = table_.half && delta ? scale_to_one(delta, count * rank) : T(1);
+        table_.x_scale = table_.half ? scale_to_one(x, count * rank, threads) : T(1);
+        table_.delta_scale = table_.half && delta ? scale_to_one(delta, count * rank, threads) : T(1);
         table_.x_unscale = 1 / table_.x_scale;
         table_.delta_unscale = 1 / table_.delta_scale;
         table_.rows = x;
-        if (!table_.half && table_.stride == rank) return;
+        if (!coordinates && !table_.half && table_.stride == rank) return;
         memory_.reset(new_buffer<char>(count * table_.stride * static_cast<std::int64_t>(table_.half ? 2 : sizeof(T))));
         table_.rows = memory_.get();
-        parallel_for((count + FILL_ROWS - 1) / FILL_ROWS, threads, [&](std::int64_t t, int) {
-            kernels_.fill(table_, x, delta, t * FILL_ROWS,
-                          std::min(count, (t + 1) * FILL_ROWS), rank, memory_.get());
+        ScratchPool<T> scratch(threads, table_.width);
+        parallel_for((count + FILL_ROWS - 1) / FILL_ROWS, threads, [&](std::int64_t t, int worker) {
+            kernels.fill(table_, coordinates ? coordinates->vectors() : nullptr, x, delta, t * FILL_ROWS,
+                         std::min(count, (t + 1) * FILL_ROWS), rank, scratch.of(worker), memory_.get());
         });
     }
     const PairTable<T>& table() const { return table_; }
 
   private:
-    const CouplingKernels<T>& kernels_;
     PairTable<T> table_{};
-    std::unique_ptr<char, ReturnBuffer> memory_;
+    Buffer<char> memory_;
 };
 
 // Rows are worked on in balanced ranges, whatever their number of entries.
@@ -90,69 +174,41 @@ void require_own(const RowObjective<T>& o, const RowList& list, const Input<T, 2
     require(static_cast<std::int64_t>(bias.shape(0)) == list.count, "bias must be (rows,)");
 }
 
-// A matrix, transposed or not, with its rows padded by zeros.
-template <typename T>
-std::vector<T> padded_rows(const Input<T, 2>& matrix, int padded, bool transposed) {
-    const int d = static_cast<int>(matrix.shape(0));
-    std::vector<T> out(static_cast<std::size_t>(d) * padded, T(0));
-    for (int i = 0; i < d; ++i) {
-        for (int j = 0; j < d; ++j) out[i * padded + j] = matrix.data()[transposed ? j * d + i : i * d + j];
-    }
-    return out;
-}
-
-template <typename T>
-std::vector<T> padded_row(const Input<T, 1>& row, int padded, T filler) {
-    std::vector<T> out(padded, filler);
-    std::copy(row.data(), row.data() + row.shape(0), out.begin());
-    return out;
-}
-
-// The arguments that describe the shared preconditioner and the iteration; see NormalSystem.
-template <typename T>
-struct Iteration {
-    Input<T, 2> vectors;
-    Input<T, 1> slope, offset;
-    double tolerance;
-    int max_iterations;
-};
-
-// The inverses of the rows' normal matrices, ready to be applied.
+// The inverses of the rows' normal matrices, ready to be applied in the table's coordinates.
 template <typename T>
 class Inverses {
   public:
-    Inverses(const RowObjective<T>& o, const PairTable<T>& table, const Iteration<T>& iteration, int threads)
-        : padded_((o.dimension() + WIDTH_STEP - 1) / WIDTH_STEP * WIDTH_STEP), kernels_(coupling_kernels<T>()),
-          scratch_(threads, 7 * padded_ + 2 * table.width) {
-        const int d = o.dimension();
-        require(static_cast<int>(iteration.vectors.shape(0)) == d && static_cast<int>(iteration.vectors.shape(1)) == d &&
-                    static_cast<int>(iteration.slope.shape(0)) == d && static_cast<int>(iteration.offset.shape(0)) == d,
+    Inverses(const RowObjective<T>& o, const PairTable<T>& table, const Coordinates<T>& coordinates,
+             const Iteration<T>& iteration, int threads)
+        : coordinates_(coordinates), padded_(table.padded), scratch_(threads, 9 * static_cast<std::int64_t>(padded_)) {
+        const std::size_t rank = o.rank, d = o.dimension();
+        require(iteration.mean.shape(0) == d && iteration.border.shape(0) == rank && iteration.dense.shape(0) == rank,
                 "the preconditioner must have the rows' dimension");
-        forward_ = padded_rows(iteration.vectors, padded_, false);
-        backward_ = padded_rows(iteration.vectors, padded_, true);
-        slopes_ = padded_row(iteration.slope, padded_, T(0));
-        offsets_ = padded_row(iteration.offset, padded_, T(1));
-        system_ = {o,       table,   forward_.data(), backward_.data(), slopes_.data(), offsets_.data(),
-                   padded_, T(iteration.tolerance), iteration.max_iterations};
+        mean_ = padded_row(iteration.mean, padded_);
+        border_ = padded_row(iteration.border, padded_);
+        dense_ = padded_row(iteration.dense, padded_);
+        system_ = {o,          table, mean_.get(), border_.get(), dense_.get(), T(iteration.tolerance),
+                   iteration.max_iterations};
     }
 
-    // A row's inverse times rhs (dimension,) into factors (rank,) and bias.
-    void apply(std::int64_t row, const T* rhs, int worker, T* factors, T* bias) {
-        const RowObjective<T>& o = system_.objective;
-        T* solution = scratch_.of(worker) + 6 * padded_;
-        kernels_.solve(system_, row, rhs, scratch_.of(worker), solution);
-        std::copy(solution, solution + o.rank, factors);
-        *bias = o.with_bias ? solution[o.rank] : T(0);
-    }
+    const T* dense() const { return dense_.get(); }
 
-    // 2 · width elements that `apply` does not use.
-    T* spare(int worker) { return scratch_.of(worker) + 7 * padded_; }
+    // A worker's memory: a row's own parameters and right-hand side, and `width` elements that `apply` uses.
+    T* own(int worker) { return scratch_.of(worker); }
+    T* rhs(int worker) { return scratch_.of(worker) + padded_; }
+    T* spare(int worker) { return scratch_.of(worker) + 2 * padded_; }
+
+    // A row's inverse times the right-hand side, which is used up, into factors (rank,) and bias.
+    void apply(std::int64_t row, int worker, T* factors, T* bias) {
+        coupling_kernels<T>().solve(system_, row, rhs(worker), scratch_.of(worker) + 3 * padded_, spare(worker));
+        coordinates_.leave(spare(worker), rhs(worker), factors, bias);
+    }
 
   private:
+    const Coordinates<T>& coordinates_;
     int padded_;
-    const CouplingKernels<T>& kernels_;
     ScratchPool<T> scratch_;
-    std::vector<T> forward_, backward_, slopes_, offsets_;
+    Buffer<T> mean_, border_, dense_;
     NormalSystem<T> system_;
 };
 
@@ -164,20 +220,27 @@ std::tuple<Output<T, 2>, Output<double, 1>, Output<double, 1>> row_gradients(
     std::optional<Input<std::int64_t, 1>> rows, int threads) {
     const Arguments<T> arguments{indptr,    indices,    values, other,      other_bias, gram,
                                  with_bias, confidence, target, background, reg,        reg_by_count};
-    const RowObjective<T> o = arguments.checked();
+    const RowObjective<T> o = arguments.checked(threads);
     const RowList list = RowList::of(rows, arguments.n_rows());
     require_own(o, list, factors, bias);
-    RowGradient<T> first;
+    T* gradients;
+    double *losses, *squares;
     const int d = o.dimension();
-    auto gradient = new_matrix<T>(list.count, d, &first.gradient);
-    auto loss = new_vector<double>(list.count, &first.loss);
-    auto square = new_vector<double>(list.count, &first.square);
-    const FilledPairs<T> whole(o, nullptr, false, threads);
-    ScratchPool<T> scratch(threads, 2 * whole.table().width);
+    auto gradient = new_matrix<T>(list.count, d, &gradients);
+    auto loss = new_vector<double>(list.count, &losses);
+    auto square = new_vector<double>(list.count, &squares);
+    const FilledPairs<T> whole(o, nullptr, nullptr, false, threads);
+    const int padded = whole.table().padded;
+    ScratchPool<T> scratch(threads, 3 * static_cast<std::int64_t>(padded));
     const CouplingKernels<T>& kernels = coupling_kernels<T>();
     for_all_rows(o, list, threads, [&](std::int64_t i, int worker) {
-        kernels.gradient(o, whole.table(), list[i], factors.data() + i * o.rank, bias.data()[i], scratch.of(worker),
-                         {first.gradient + i * d, first.loss + i, first.square + i});
+        T *own = scratch.of(worker), *out = own + padded;
+        std::fill(std::copy(factors.data() + i * o.rank, factors.data() + (i + 1) * o.rank, own), own + padded, T(0));
+        if (o.with_bias) own[o.rank] = bias.data()[i];
+        const RowValue value = kernels.gradient(o, whole.table(), list[i], nullptr, own, out + padded, out);
+        std::copy(out, out + d, gradients + i * d);
+        losses[i] = value.loss;
+        squares[i] = value.square;
     });
     return {gradient, loss, square};
 }
@@ -186,30 +249,36 @@ std::tuple<Output<T, 2>, Output<double, 1>, Output<double, 1>> row_gradients(
 template <typename T>
 std::tuple<Output<T, 2>, Output<double, 1>, Output<double, 1>, Output<T, 2>, Output<T, 1>> newton_rows(
     Input<std::int64_t, 1> indptr, Input<std::int32_t, 1> indices, Input<float, 1> values, Input<T, 2> other,
-    std::optional<Input<T, 1>> other_bias, std::optional<Input<T, 2>> gram, bool with_bias, Pair confidence,
+    std::optional<Input<T, 1>> other_bias, bool with_bias, Pair confidence,
     Pair target, double background, double reg, bool reg_by_count, Input<T, 2> factors, Input<T, 1> bias,
-    Input<T, 2> vectors, Input<T, 1> slope, Input<T, 1> offset, double tolerance, int max_iterations,
+    Input<T, 2> vectors, Input<T, 1> mean, Input<T, 1> border, Input<T, 1> dense, double tolerance, int max_iterations,
     std::optional<Input<std::int64_t, 1>> rows, int threads) {
-    const Arguments<T> arguments{indptr,    indices,    values, other,      other_bias, gram,
+    const Arguments<T> arguments{indptr,    indices,    values, other,      other_bias, std::nullopt,
                                  with_bias, confidence, target, background, reg,        reg_by_count};
-    const RowObjective<T> o = arguments.checked();
+    const RowObjective<T> o = arguments.checked(threads, false);
     const RowList list = RowList::of(rows, arguments.n_rows());
     require_own(o, list, factors, bias);
-    RowGradient<T> first;
-    T *step, *bias_step;
+    T *gradients, *step, *bias_step;
+    double *losses, *squares;
     const int d = o.dimension();
-    auto gradient = new_matrix<T>(list.count, d, &first.gradient);
-    auto loss = new_vector<double>(list.count, &first.loss);
-    auto square = new_vector<double>(list.count, &first.square);
+    auto gradient = new_matrix<T>(list.count, d, &gradients);
+    auto loss = new_vector<double>(list.count, &losses);
+    auto square = new_vector<double>(list.count, &squares);
     auto step_out = new_matrix<T>(list.count, o.rank, &step);
     auto bias_out = new_vector<T>(list.count, &bias_step);
-    const FilledPairs<T> whole(o, nullptr, false, threads);
-    Inverses<T> inverses(o, whole.table(), {vectors, slope, offset, tolerance, max_iterations}, threads);
+    const Coordinates<T> coordinates(o, vectors);
+    const FilledPairs<T> whole(o, &coordinates, nullptr, false, threads);
+    Inverses<T> inverses(o, whole.table(), coordinates, {vectors, mean, border, dense, tolerance, max_iterations},
+                         threads);
     const CouplingKernels<T>& kernels = coupling_kernels<T>();
     for_all_rows(o, list, threads, [&](std::int64_t i, int worker) {
-        kernels.gradient(o, whole.table(), list[i], factors.data() + i * o.rank, bias.data()[i],
-                         inverses.spare(worker), {first.gradient + i * d, first.loss + i, first.square + i});
-        inverses.apply(list[i], first.gradient + i * d, worker, step + i * o.rank, bias_step + i);
+        T *own = inverses.own(worker), *rhs = inverses.rhs(worker), *spare = inverses.spare(worker);
+        coordinates.enter(factors.data() + i * o.rank, bias.data()[i], own);
+        const RowValue value = kernels.gradient(o, whole.table(), list[i], inverses.dense(), own, spare, rhs);
+        losses[i] = value.loss;
+        squares[i] = value.square;
+        coordinates.leave(rhs, spare, gradients + i * d, o.with_bias ? gradients + i * d + o.rank : nullptr);
+        inverses.apply(list[i], worker, step + i * o.rank, bias_step + i);
     });
     return {gradient, loss, square, step_out, bias_out};
 }
@@ -219,14 +288,14 @@ std::tuple<Output<T, 2>, Output<double, 1>, Output<double, 1>, Output<T, 2>, Out
 template <typename T>
 std::tuple<Output<T, 2>, Output<T, 2>, Output<T, 1>> solve_coupled(
     Input<std::int64_t, 1> indptr, Input<std::int32_t, 1> indices, Input<float, 1> values, Input<T, 2> other,
-    std::optional<Input<T, 1>> other_bias, std::optional<Input<T, 2>> gram, bool with_bias, Pair confidence,
+    std::optional<Input<T, 1>> other_bias, bool with_bias, Pair confidence,
     Pair target, double background, double reg, bool reg_by_count, Input<T, 2> factors, Input<T, 1> bias,
     Input<T, 2> direction, std::optional<Input<T, 1>> direction_bias, std::optional<Input<T, 2>> direction_gram,
-    Input<T, 2> vectors, Input<T, 1> slope, Input<T, 1> offset, double tolerance, int max_iterations, bool half,
+    Input<T, 2> vectors, Input<T, 1> mean, Input<T, 1> border, Input<T, 1> dense, double tolerance, int max_iterations, bool half,
     int threads) {
-    const Arguments<T> arguments{indptr,    indices,    values, other,      other_bias, gram,
+    const Arguments<T> arguments{indptr,    indices,    values, other,      other_bias, std::nullopt,
                                  with_bias, confidence, target, background, reg,        reg_by_count};
-    const RowObjective<T> o = arguments.checked();
+    const RowObjective<T> o = arguments.checked(threads, false);
     const RowList list{nullptr, arguments.n_rows()};
     require_own(o, list, factors, bias);
     require(direction.shape(0) == other.shape(0) && direction.shape(1) == other.shape(1),
@@ -240,15 +309,19 @@ std::tuple<Output<T, 2>, Output<T, 2>, Output<T, 1>> solve_coupled(
     auto product_out = new_matrix<T>(list.count, d, &product);
     auto solution_out = new_matrix<T>(list.count, o.rank, &solution);
     auto bias_out = new_vector<T>(list.count, &bias_solution);
-    const FilledPairs<T> pairs(o, direction.data(), half, threads);
+    const Coordinates<T> coordinates(o, vectors);
+    const FilledPairs<T> pairs(o, &coordinates, direction.data(), half, threads);
     const Coupling<T> coupling{o, pairs.table(), direction_bias ? direction_bias->data() : nullptr,
                                direction_gram ? direction_gram->data() : nullptr};
-    Inverses<T> inverses(o, pairs.table(), {vectors, slope, offset, tolerance, max_iterations}, threads);
+    Inverses<T> inverses(o, pairs.table(), coordinates, {vectors, mean, border, dense, tolerance, max_iterations},
+                         threads);
     const CouplingKernels<T>& kernels = coupling_kernels<T>();
     for_all_rows(o, list, threads, [&](std::int64_t row, int worker) {
-        kernels.couple(coupling, row, factors.data() + row * o.rank, bias.data()[row], inverses.spare(worker),
-                       product + row * d);
-        inverses.apply(row, product + row * d, worker, solution + row * o.rank, bias_solution + row);
+        T *own = inverses.own(worker), *rhs = inverses.rhs(worker), *spare = inverses.spare(worker);
+        coordinates.enter(factors.data() + row * o.rank, bias.data()[row], own);
+        kernels.couple(coupling, row, own, spare, rhs);
+        coordinates.leave(rhs, spare, product + row * d, o.with_bias ? product + row * d + o.rank : nullptr);
+        inverses.apply(row, worker, solution + row * o.rank, bias_solution + row);
     });
     return {product_out, solution_out, bias_out};
 }
@@ -257,12 +330,12 @@ std::tuple<Output<T, 2>, Output<T, 2>, Output<T, 1>> solve_coupled(
 template <typename T>
 std::tuple<Output<T, 2>, Output<T, 1>> solve_normal(
     Input<std::int64_t, 1> indptr, Input<std::int32_t, 1> indices, Input<float, 1> values, Input<T, 2> other,
-    std::optional<Input<T, 2>> gram, bool with_bias, Pair confidence, double background, double reg, bool reg_by_count,
-    Input<T, 2> rhs, Input<T, 2> vectors, Input<T, 1> slope, Input<T, 1> offset, double tolerance, int max_iterations,
+    bool with_bias, Pair confidence, double background, double reg, bool reg_by_count,
+    Input<T, 2> rhs, Input<T, 2> vectors, Input<T, 1> mean, Input<T, 1> border, Input<T, 1> dense, double tolerance, int max_iterations,
     std::optional<Input<std::int64_t, 1>> rows, int threads) {
-    const Arguments<T> arguments{indptr,    indices,    values,     other,      std::nullopt, gram,
+    const Arguments<T> arguments{indptr,    indices,    values,     other,      std::nullopt, std::nullopt,
                                  with_bias, confidence, {0.0, 0.0}, background, reg,          reg_by_count};
-    const RowObjective<T> o = arguments.checked();
+    const RowObjective<T> o = arguments.checked(threads, false);
     const RowList list = RowList::of(rows, arguments.n_rows());
     const int d = o.dimension();
     require(static_cast<std::int64_t>(rhs.shape(0)) == list.count && static_cast<int>(rhs.shape(1)) == d,
@@ -270,34 +343,62 @@ std::tuple<Output<T, 2>, Output<T, 1>> solve_normal(
     T *solution, *bias_solution;
     auto solution_out = new_matrix<T>(list.count, o.rank, &solution);
     auto bias_out = new_vector<T>(list.count, &bias_solution);
-    const FilledPairs<T> whole(o, nullptr, false, threads);
-    Inverses<T> inverses(o, whole.table(), {vectors, slope, offset, tolerance, max_iterations}, threads);
+    const Coordinates<T> coordinates(o, vectors);
+    const FilledPairs<T> whole(o, &coordinates, nullptr, false, threads);
+    Inverses<T> inverses(o, whole.table(), coordinates, {vectors, mean, border, dense, tolerance, max_iterations},
+                         threads);
     for_all_rows(o, list, threads, [&](std::int64_t i, int worker) {
-        inverses.apply(list[i], rhs.data() + i * d, worker, solution + i * o.rank, bias_solution + i);
+        coordinates.enter(rhs.data() + i * d, o.with_bias ? rhs.data()[i * d + o.rank] : T(0), inverses.rhs(worker));
+        inverses.apply(list[i], worker, solution + i * o.rank, bias_solution + i);
     });
     return {solution_out, bias_out};
+}
+
+// Σ of the products of a side's elements and those of a stacked direction, in float64.
+template <typename T>
+double inner_product(Input<T, 2> factors, Input<T, 1> bias, Input<T, 2> stacked) {
+    const std::size_t n = factors.shape(0), k = factors.shape(1), d = stacked.shape(1);
+    require(bias.shape(0) == n && stacked.shape(0) == n && (d == k || d == k + 1),
+            "stacked must be (n, k), or (n, k + 1) with the bias");
+    constexpr std::size_t LANES = 8;
+    double sums[LANES] = {};
+    for (std::size_t i = 0; i < n; ++i) {
+        const T *x = factors.data() + i * k, *y = stacked.data() + i * d;
+        std::size_t j = 0;
+        for (; j + LANES <= k; j += LANES) {
+            for (std::size_t lane = 0; lane < LANES; ++lane) sums[lane] += double(x[j + lane]) * double(y[j + lane]);
+        }
+        for (; j < k; ++j) sums[0] += double(x[j]) * double(y[j]);
+        if (d > k) sums[1] += double(bias.data()[i]) * double(y[k]);
+    }
+    double total = 0;
+    for (const double sum : sums) total += sum;
+    return total;
 }
 
 template <typename T>
 void bind(nb::module_& m) {
     using namespace nb::literals;
+    m.def("inner_product", &inner_product<T>, nb::kw_only(), "factors"_a.noconvert(), "bias"_a.noconvert(),
+          "stacked"_a.noconvert());
     m.def("row_gradients", &row_gradients<T>, nb::kw_only(), "indptr"_a, "indices"_a, "values"_a,
           "other"_a.noconvert(), "other_bias"_a.none(), "gram"_a.none(), "with_bias"_a, "confidence"_a, "target"_a,
           "background"_a, "reg"_a, "reg_by_count"_a, "factors"_a.noconvert(), "bias"_a.noconvert(), "rows"_a.none(),
           "threads"_a);
     m.def("newton_rows", &newton_rows<T>, nb::kw_only(), "indptr"_a, "indices"_a, "values"_a, "other"_a.noconvert(),
-          "other_bias"_a.none(), "gram"_a.none(), "with_bias"_a, "confidence"_a, "target"_a, "background"_a, "reg"_a,
+          "other_bias"_a.none(), "with_bias"_a, "confidence"_a, "target"_a, "background"_a, "reg"_a,
           "reg_by_count"_a, "factors"_a.noconvert(), "bias"_a.noconvert(), "vectors"_a.noconvert(),
-          "slope"_a.noconvert(), "offset"_a.noconvert(), "tolerance"_a, "max_iterations"_a, "rows"_a.none(),
-          "threads"_a);
+          "mean"_a.noconvert(), "border"_a.noconvert(), "dense"_a.noconvert(), "tolerance"_a, "max_iterations"_a,
+          "rows"_a.none(), "threads"_a);
     m.def("solve_coupled", &solve_coupled<T>, nb::kw_only(), "indptr"_a, "indices"_a, "values"_a,
-          "other"_a.noconvert(), "other_bias"_a.none(), "gram"_a.none(), "with_bias"_a, "confidence"_a, "target"_a,
+          "other"_a.noconvert(), "other_bias"_a.none(), "with_bias"_a, "confidence"_a, "target"_a,
           "background"_a, "reg"_a, "reg_by_count"_a, "factors"_a.noconvert(), "bias"_a.noconvert(),
           "direction"_a.noconvert(), "direction_bias"_a.none(), "direction_gram"_a.none(), "vectors"_a.noconvert(),
-          "slope"_a.noconvert(), "offset"_a.noconvert(), "tolerance"_a, "max_iterations"_a, "half"_a, "threads"_a);
+          "mean"_a.noconvert(), "border"_a.noconvert(), "dense"_a.noconvert(), "tolerance"_a, "max_iterations"_a,
+          "half"_a, "threads"_a);
     m.def("solve_normal", &solve_normal<T>, nb::kw_only(), "indptr"_a, "indices"_a, "values"_a, "other"_a.noconvert(),
-          "gram"_a.none(), "with_bias"_a, "confidence"_a, "background"_a, "reg"_a, "reg_by_count"_a,
-          "rhs"_a.noconvert(), "vectors"_a.noconvert(), "slope"_a.noconvert(), "offset"_a.noconvert(), "tolerance"_a,
+          "with_bias"_a, "confidence"_a, "background"_a, "reg"_a, "reg_by_count"_a, "rhs"_a.noconvert(),
+          "vectors"_a.noconvert(), "mean"_a.noconvert(), "border"_a.noconvert(), "dense"_a.noconvert(), "tolerance"_a,
           "max_iterations"_a, "rows"_a.none(), "threads"_a);
 }
 

@@ -37,21 +37,51 @@ struct Half {
 };
 #endif
 
-template <typename T, typename Storage>
-void fill_rows(const PairTable<T>& table, const T* x, const T* delta, std::int64_t begin, std::int64_t end, int rank,
-               void* rows) {
-    using Element = typename Storage::Element;
+// out = vᵀ M: v has `rows` elements, M (rows, width) whole vectors, W of them at a time in registers.
+template <typename T, int W>
+FORGETCLI_INLINE void multiply_columns(const T* v, const T* matrix, int rows, int width, T* out) {
     constexpr int L = LANES<T>;
+    Vector<T> even[W], odd[W];
+    for (int j = 0; j < W; ++j) even[j] = odd[j] = zero<T>();
+    int i = 0;
+    for (; i + 2 <= rows; i += 2) {
+        const T* m = matrix + i * static_cast<std::int64_t>(width);
+        for (int j = 0; j < W; ++j) {
+            even[j] += v[i] * load<T>(m + j * L);
+            odd[j] += v[i + 1] * load<T>(m + width + j * L);
+        }
+    }
+    if (i < rows) {
+        for (int j = 0; j < W; ++j) even[j] += v[i] * load<T>(matrix + i * static_cast<std::int64_t>(width) + j * L);
+    }
+    for (int j = 0; j < W; ++j) store<T>(out + j * L, even[j] + odd[j]);
+}
+
+template <typename T>
+void multiply(const T* v, const T* matrix, int rows, int width, T* out) {
+    constexpr int L = LANES<T>;
+    int at = 0;
+    for (; at + 4 * L <= width; at += 4 * L) multiply_columns<T, 4>(v, matrix + at, rows, width, out + at);
+    for (; at < width; at += L) multiply_columns<T, 1>(v, matrix + at, rows, width, out + at);
+}
+
+template <typename T, typename Storage>
+void fill_rows(const PairTable<T>& table, const T* matrix, const T* x, const T* delta, std::int64_t begin,
+               std::int64_t end, int rank, T* scratch, void* rows) {
+    using Element = typename Storage::Element;
     const T* sources[2] = {x, delta};
     const T scales[2] = {table.x_scale, table.delta_scale};
     for (std::int64_t row = begin; row < end; ++row) {
         for (int side = 0; side * table.width < table.stride; ++side) {
             Element* to = static_cast<Element*>(rows) + row * table.stride + side * table.width;
             const T* from = sources[side] + row * rank;
-            for (int j = 0; j < table.width; j += L) {
-                T piece[L];
-                for (int lane = 0; lane < L; ++lane) piece[lane] = j + lane < rank ? from[j + lane] * scales[side] : 0;
-                Storage::write(to + j, load<T>(piece));
+            if (matrix) {
+                multiply(from, matrix, rank, table.width, scratch);
+            } else {
+                for (int j = 0; j < table.width; ++j) scratch[j] = j < rank ? from[j] : T(0);
+            }
+            for (int j = 0; j < table.width; j += LANES<T>) {
+                Storage::write(to + j, scales[side] * load<T>(scratch + j));
             }
         }
     }
@@ -107,38 +137,55 @@ T couple_piece(const Coupling<T>& c, std::int64_t begin, std::int64_t end, const
     return bias_sum;
 }
 
-template <typename T, typename Storage, int W>
-void couple_row(const Coupling<T>& c, std::int64_t row, const T* factors, T bias, T* scratch, T* out) {
-    const RowObjective<T>& o = c.objective;
-    T* p = scratch;
-    T* sums = scratch + c.pairs.width;
-    for (int j = 0; j < c.pairs.width; ++j) p[j] = j < o.rank ? factors[j] : T(0);
-    for (int j = 0; j < o.dimension(); ++j) out[j] = 0;
-    const T own_bias = o.with_bias ? bias : T(0);
-    in_pieces(o, row, [&](std::int64_t begin, std::int64_t end) {
-        const T bias_sum = couple_piece<T, Storage, W>(c, begin, end, p, own_bias, sums);
-        for (int j = 0; j < o.rank; ++j) out[j] += sums[j];
-        if (o.with_bias) out[o.rank] += bias_sum;
-    });
-    if (!c.direction_gram) return;
-    for (int i = 0; i < o.rank; ++i) {
-        for (int j = 0; j < o.rank; ++j) out[i] += c.direction_gram[i * static_cast<std::int64_t>(o.rank) + j] * p[j];
+// out += M p, M (rank, rank) symmetric.
+template <typename T>
+void add_product(const T* matrix, const T* p, int rank, T* out) {
+    for (int i = 0; i < rank; ++i) {
+        const T* row = matrix + i * static_cast<std::int64_t>(rank);
+        const T scale = p[i];
+        for (int j = 0; j < rank; ++j) out[j] += scale * row[j];
     }
 }
 
-template <typename T, typename Storage, int W>
-void gradient_row(const RowObjective<T>& o, const PairTable<T>& table, std::int64_t row, const T* factors, T bias,
-                  T* scratch, RowGradient<T> out) {
-    T* p = scratch;
-    T* sums = scratch + table.width;
-    for (int j = 0; j < table.width; ++j) p[j] = j < o.rank ? factors[j] : T(0);
-    for (int j = 0; j < o.dimension(); ++j) out.gradient[j] = 0;
-    const T own_bias = o.with_bias ? bias : T(0);
+// out += what has been summed over a piece of a row.
+template <typename T>
+FORGETCLI_INLINE void add_piece(const RowObjective<T>& o, const T* sums, T bias_sum, T* out) {
+    for (int j = 0; j < o.rank; ++j) out[j] += sums[j];
+    if (o.with_bias) out[o.rank] += bias_sum;
+}
 
-    double loss = 0, square = 0;
+template <typename T, typename Storage, int W>
+void couple_row(const Coupling<T>& c, std::int64_t row, const T* p, T* sums, T* out) {
+    const RowObjective<T>& o = c.objective;
+    for (int j = 0; j < c.pairs.padded; ++j) out[j] = 0;
+    const T bias = o.with_bias ? p[o.rank] : T(0);
     in_pieces(o, row, [&](std::int64_t begin, std::int64_t end) {
-        const T bias_sum = pull_piece<T, Storage, W>(
-            o, table, true, begin, end, p, own_bias, sums, [&](std::int64_t e, T prediction) FORGETCLI_INLINE_LAMBDA {
+        add_piece(o, sums, couple_piece<T, Storage, W>(c, begin, end, p, bias, sums), out);
+    });
+    if (c.direction_gram) add_product(c.direction_gram, p, o.rank, out);
+}
+
+// What regularises a row, times the identity.
+template <typename T>
+FORGETCLI_INLINE T ridge_of(const RowObjective<T>& o, std::int64_t row) {
+    return T(o.reg * (o.reg_by_count ? double(o.indptr[row + 1] - o.indptr[row]) : 1.0));
+}
+
+template <typename T, int W>
+RowValue gradient_row(const RowObjective<T>& o, const PairTable<T>& table, std::int64_t row, const T* diagonal,
+                      const T* p, T* sums, T* out) {
+    for (int j = 0; j < table.padded; ++j) out[j] = 0;
+    const T ridge = ridge_of(o, row);
+    for (int j = 0; j < o.dimension(); ++j) out[j] = (diagonal ? ridge + diagonal[j] : ridge) * p[j];
+    if (o.gram) add_product(o.gram, p, o.rank, out);
+    double loss = 0;
+    for (int j = 0; j < o.dimension(); ++j) loss += double(out[j]) * double(p[j]);
+
+    double square = loss;
+    const T bias = o.with_bias ? p[o.rank] : T(0);
+    in_pieces(o, row, [&](std::int64_t begin, std::int64_t end) {
+        const T bias_sum = pull_piece<T, Whole<T>, W>(
+            o, table, true, begin, end, p, bias, sums, [&](std::int64_t e, T prediction) FORGETCLI_INLINE_LAMBDA {
                 const Terms<T> terms(o, e, o.indices[e]);
                 const T error = terms.target - prediction;
                 loss += double(terms.confidence) * double(error) * double(error) -
@@ -146,144 +193,127 @@ void gradient_row(const RowObjective<T>& o, const PairTable<T>& table, std::int6
                 square += double(terms.weight) * double(prediction) * double(prediction);
                 return terms.weight * prediction - terms.slope;
             });
-        for (int j = 0; j < o.rank; ++j) out.gradient[j] += sums[j];
-        if (o.with_bias) out.gradient[o.rank] += bias_sum;
+        add_piece(o, sums, bias_sum, out);
     });
-    const T ridge = T(o.reg * (o.reg_by_count ? double(o.indptr[row + 1] - o.indptr[row]) : 1.0));
-    for (int i = 0; i < o.dimension(); ++i) {
-        const T own = i < o.rank ? p[i] : own_bias;
-        T dense = ridge * own;
-        if (o.gram) {
-            for (int j = 0; j < o.rank; ++j) dense += o.gram[i * static_cast<std::int64_t>(o.rank) + j] * p[j];
-        }
-        loss += double(dense) * double(own);
-        square += double(dense) * double(own);
-        out.gradient[i] += dense;
-    }
-    *out.loss = loss;
-    *out.square = square;
+    return {loss, square};
 }
 
-// q = the row's normal matrix times p; both have `padded` elements.
+// q = the row's normal matrix times p, but for its diagonal part.
 template <typename T, typename Storage, int W>
-void normal_product(const NormalSystem<T>& s, std::int64_t row, const T* p, T* q) {
+FORGETCLI_INLINE void entries_product(const NormalSystem<T>& s, std::int64_t row, const T* p, T* q) {
     const RowObjective<T>& o = s.objective;
     const std::int64_t begin = o.indptr[row], end = o.indptr[row + 1];
     const T bias = o.with_bias ? p[o.rank] : T(0);
     // Where the bias lies within the table's width, the table has zeros there.
-    for (int j = s.table.width; j < s.padded; ++j) q[j] = 0;
+    for (int j = s.table.width; j < s.table.padded; ++j) q[j] = 0;
     const T bias_sum = pull_piece<T, Storage, W>(
         o, s.table, end - begin > CACHED, begin, end, p, bias, q, [&](std::int64_t e, T along) FORGETCLI_INLINE_LAMBDA {
             return (o.confidence_slope * T(o.values[e]) + o.confidence_offset - o.background) * along;
         });
     if (o.with_bias) q[o.rank] += bias_sum;
-    const T ridge = T(o.reg * (o.reg_by_count ? double(end - begin) : 1.0));
-    for (int i = 0; i < o.dimension(); ++i) {
-        T dense = ridge * p[i];
-        if (o.gram) {
-            for (int j = 0; j < o.rank; ++j) dense += o.gram[i * static_cast<std::int64_t>(o.rank) + j] * p[j];
-        }
-        q[i] += dense;
-    }
 }
 
-// out = vᵀ M: v has `rows` elements, M (rows, width) whole vectors, W of them at a time in registers.
-template <typename T, int W>
-FORGETCLI_INLINE void multiply_columns(const T* v, const T* matrix, int rows, int width, T* out) {
-    constexpr int L = LANES<T>;
-    Vector<T> even[W], odd[W];
-    for (int j = 0; j < W; ++j) even[j] = odd[j] = zero<T>();
-    int i = 0;
-    for (; i + 2 <= rows; i += 2) {
-        const T* m = matrix + i * static_cast<std::int64_t>(width);
-        for (int j = 0; j < W; ++j) {
-            even[j] += v[i] * load<T>(m + j * L);
-            odd[j] += v[i + 1] * load<T>(m + width + j * L);
-        }
-    }
-    if (i < rows) {
-        for (int j = 0; j < W; ++j) even[j] += v[i] * load<T>(matrix + i * static_cast<std::int64_t>(width) + j * L);
-    }
-    for (int j = 0; j < W; ++j) store<T>(out + j * L, even[j] + odd[j]);
-}
-
+// A row's preconditioner, its inverse ready to be applied: with D the diagonal of the factors, g their border and c the
+// corner, the bias is eliminated last, its pivot c − gᵀD⁻¹g.
 template <typename T>
-void multiply(const T* v, const T* matrix, int rows, int width, T* out) {
-    constexpr int L = LANES<T>;
-    int at = 0;
-    for (; at + 4 * L <= width; at += 4 * L) multiply_columns<T, 4>(v, matrix + at, rows, width, out + at);
-    for (; at < width; at += L) multiply_columns<T, 1>(v, matrix + at, rows, width, out + at);
-}
+struct Preconditioner {
+    T* diagonal;   // (padded,), dense + ridge, which the normal matrix has too
+    T* inverse;    // (padded,), D⁻¹, 0 behind the factors
+    T* eliminate;  // (padded,), D⁻¹ g
+    T inverse_pivot;
 
-// z = E (n · slope + offset)⁻¹ Eᵀ r; all have `padded` elements, t is scratch.
-template <typename T>
-void precondition(const NormalSystem<T>& s, std::int64_t entries, const T* r, T* t, T* z) {
-    const int d = s.objective.dimension();
-    multiply(r, s.vectors, d, s.padded, t);
-    for (int j = 0; j < s.padded; ++j) t[j] /= T(entries) * s.slope[j] + s.offset[j];
-    multiply(t, s.vectors_transposed, d, s.padded, z);
-}
+    Preconditioner(const NormalSystem<T>& s, std::int64_t row, T* memory)
+        : diagonal(memory), inverse(diagonal + s.table.padded), eliminate(inverse + s.table.padded), inverse_pivot(0) {
+        const RowObjective<T>& o = s.objective;
+        const T ridge = ridge_of(o, row), n = T(o.indptr[row + 1] - o.indptr[row]);
+        for (int j = 0; j < s.table.padded; ++j) {
+            diagonal[j] = s.dense[j] + ridge;
+            inverse[j] = j < o.rank ? 1 / (n * s.mean[j] + diagonal[j]) : T(0);
+            eliminate[j] = n * s.border[j] * inverse[j];
+        }
+        if (!o.with_bias) return;
+        const T least = diagonal[o.rank];  // the mean matrix is not negative, so that the pivot is no smaller
+        const T pivot = least + n * (s.mean[o.rank] - dot_rows<T>(s.border, eliminate, 0, s.table.padded));
+        inverse_pivot = 1 / (pivot > least ? pivot : least);
+    }
+
+    // z = P⁻¹ r.
+    FORGETCLI_INLINE void apply(const NormalSystem<T>& s, const T* r, T* z) const {
+        const int bias = s.objective.rank;
+        const T last = s.objective.with_bias
+                           ? (r[bias] - dot_rows<T>(eliminate, r, 0, s.table.padded)) * inverse_pivot
+                           : T(0);
+        for (int j = 0; j < s.table.padded; j += LANES<T>) {
+            store<T>(z + j, load<T>(inverse + j) * load<T>(r + j));
+        }
+        if (!s.objective.with_bias) return;
+        subtract_row<T>(z, last, eliminate, 0, s.table.padded);
+        z[bias] = last;
+    }
+};
 
 // Preconditioned conjugate gradients (Hestenes & Stiefel 1952).
 template <typename T, typename Storage, int W>
-void solve_row(const NormalSystem<T>& s, std::int64_t row, const T* rhs, T* scratch, T* out) {
-    const int n = s.padded, d = s.objective.dimension();
-    T *x = scratch, *r = x + n, *z = r + n, *p = z + n, *q = p + n, *t = q + n;
-    const std::int64_t entries = s.objective.indptr[row + 1] - s.objective.indptr[row];
-    for (int j = 0; j < n; ++j) {
-        x[j] = 0;
-        r[j] = j < d ? rhs[j] : T(0);
-    }
-    if (entries > 0) {
-        precondition(s, entries, r, t, z);
-        for (int j = 0; j < n; ++j) p[j] = z[j];
-        T rz = dot_rows<T>(r, z, 0, n);
-        const T goal = s.tolerance * s.tolerance * rz;
-        for (int step = 0; step < s.max_iterations && rz > goal; ++step) {
-            normal_product<T, Storage, W>(s, row, p, q);
-            const T curvature = dot_rows<T>(p, q, 0, n);
-            if (!(curvature > 0)) break;
-            subtract_row<T>(x, -rz / curvature, p, 0, n);
-            subtract_row<T>(r, rz / curvature, q, 0, n);
-            precondition(s, entries, r, t, z);
-            const T next = dot_rows<T>(r, z, 0, n);
-            for (int j = 0; j < n; ++j) p[j] = z[j] + next / rz * p[j];
-            rz = next;
+void solve_row(const NormalSystem<T>& s, std::int64_t row, T* r, T* scratch, T* x) {
+    constexpr int L = LANES<T>;
+    const int n = s.table.padded;
+    T *z = scratch, *p = z + n, *q = p + n;
+    for (int j = 0; j < n; ++j) x[j] = 0;
+    if (s.objective.indptr[row] == s.objective.indptr[row + 1]) return;
+    const Preconditioner<T> preconditioner(s, row, q + n);
+    preconditioner.apply(s, r, z);
+    for (int j = 0; j < n; ++j) p[j] = z[j];
+    T rz = dot_rows<T>(r, z, 0, n);
+    const T goal = s.tolerance * s.tolerance * rz;
+    for (int step = 0; step < s.max_iterations && rz > goal; ++step) {
+        entries_product<T, Storage, W>(s, row, p, q);
+        for (int j = 0; j < n; j += L) {
+            store<T>(q + j, load<T>(q + j) + load<T>(preconditioner.diagonal + j) * load<T>(p + j));
         }
+        const T curvature = dot_rows<T>(p, q, 0, n);
+        if (!(curvature > 0)) break;
+        subtract_row<T>(x, -rz / curvature, p, 0, n);
+        subtract_row<T>(r, rz / curvature, q, 0, n);
+        preconditioner.apply(s, r, z);
+        const T next = dot_rows<T>(r, z, 0, n);
+        const T turn = next / rz;
+        for (int j = 0; j < n; j += L) store<T>(p + j, load<T>(z + j) + turn * load<T>(p + j));
+        rz = next;
     }
-    for (int j = 0; j < d; ++j) out[j] = x[j];
 }
 
-void fill_float(const PairTable<float>& table, const float* x, const float* delta, std::int64_t begin,
-                std::int64_t end, int rank, void* rows) {
+void fill_float(const PairTable<float>& table, const float* matrix, const float* x, const float* delta,
+                std::int64_t begin, std::int64_t end, int rank, float* scratch, void* rows) {
 #if defined(__AVX512F__) || defined(__AVX2__)
-    if (table.half) return fill_rows<float, Half>(table, x, delta, begin, end, rank, rows);
+    if (table.half) return fill_rows<float, Half>(table, matrix, x, delta, begin, end, rank, scratch, rows);
 #endif
-    fill_rows<float, Whole<float>>(table, x, delta, begin, end, rank, rows);
+    fill_rows<float, Whole<float>>(table, matrix, x, delta, begin, end, rank, scratch, rows);
 }
 
 template <typename T>
-void gradient(const RowObjective<T>& o, const PairTable<T>& table, std::int64_t row, const T* factors, T bias,
-              T* scratch, RowGradient<T> out) {
+RowValue gradient(const RowObjective<T>& o, const PairTable<T>& table, std::int64_t row, const T* diagonal, const T* p,
+                  T* scratch, T* out) {
+    RowValue value;
     for_vectors<T>(table.width, [&](auto w) {
-        gradient_row<T, Whole<T>, decltype(w)::value>(o, table, row, factors, bias, scratch, out);
+        value = gradient_row<T, decltype(w)::value>(o, table, row, diagonal, p, scratch, out);
     });
+    return value;
 }
 
 template <typename T>
-void couple(const Coupling<T>& c, std::int64_t row, const T* factors, T bias, T* scratch, T* out) {
+void couple(const Coupling<T>& c, std::int64_t row, const T* p, T* scratch, T* out) {
     for_vectors<T>(c.pairs.width, [&](auto w) {
 #if defined(__AVX512F__) || defined(__AVX2__)
         if constexpr (sizeof(T) == 4) {
-            if (c.pairs.half) return couple_row<T, Half, decltype(w)::value>(c, row, factors, bias, scratch, out);
+            if (c.pairs.half) return couple_row<T, Half, decltype(w)::value>(c, row, p, scratch, out);
         }
 #endif
-        couple_row<T, Whole<T>, decltype(w)::value>(c, row, factors, bias, scratch, out);
+        couple_row<T, Whole<T>, decltype(w)::value>(c, row, p, scratch, out);
     });
 }
 
 template <typename T>
-void solve(const NormalSystem<T>& s, std::int64_t row, const T* rhs, T* scratch, T* out) {
+void solve(const NormalSystem<T>& s, std::int64_t row, T* rhs, T* scratch, T* out) {
     for_vectors<T>(s.table.width, [&](auto w) {
 #if defined(__AVX512F__) || defined(__AVX2__)
         if constexpr (sizeof(T) == 4) {
@@ -297,13 +327,14 @@ void solve(const NormalSystem<T>& s, std::int64_t row, const T* rhs, T* scratch,
 }  // namespace
 
 const CouplingKernels<float>& coupling_float() {
-    static const CouplingKernels<float> table{HAS_HALF, fill_float, gradient<float>, couple<float>, solve<float>};
+    static const CouplingKernels<float> table{HAS_HALF,        multiply<float>, fill_float,
+                                              gradient<float>, couple<float>,   solve<float>};
     return table;
 }
 
 const CouplingKernels<double>& coupling_double() {
-    static const CouplingKernels<double> table{false, fill_rows<double, Whole<double>>, gradient<double>,
-                                               couple<double>, solve<double>};
+    static const CouplingKernels<double> table{
+        false, multiply<double>, fill_rows<double, Whole<double>>, gradient<double>, couple<double>, solve<double>};
     return table;
 }
 

@@ -3,6 +3,7 @@
 namespace nb = nanobind;
 
 namespace forgetcli {
+void bind_buffers(nb::module_& m);
 void bind_csr(nb::module_& m);
 void bind_rows(nb::module_& m);
 void bind_coupling(nb::module_& m);
@@ -14,6 +15,7 @@ void bind_variant(nb::module_& m);
 
 NB_MODULE(_kernels, m) {
     m.doc() = "The native kernels: they know arrays, and nothing of files, ids or objectives.";
+    forgetcli::bind_buffers(m);
     forgetcli::bind_csr(m);
     forgetcli::bind_rows(m);
     forgetcli::bind_coupling(m);

@@ -93,8 +93,9 @@ struct Arguments {
 
     std::int64_t n_rows() const { return static_cast<std::int64_t>(indptr.shape(0)) - 1; }
 
-    // Raises unless the arrays belong together. The indices are many enough to be read by several threads.
-    RowObjective<T> checked(int threads = 1) const {
+    // Raises unless the arrays belong together. The indices are many enough to be read by several threads. looked_up: the
+    // kernel will look up rows of `other` where they are.
+    RowObjective<T> checked(int threads = 1, bool looked_up = true) const {
         require(indptr.shape(0) >= 1 && indptr.data()[0] == 0, "indptr must start at 0");
         require(indices.shape(0) == values.shape(0), "indices and values differ in length");
         const std::int64_t nnz = static_cast<std::int64_t>(indices.shape(0));
@@ -113,7 +114,7 @@ struct Arguments {
                 indices.data(),
                 values.data(),
                 nnz,
-                on_cache_lines(),
+                looked_up ? on_cache_lines() : other.data(),
                 other_bias ? other_bias->data() : nullptr,
                 n_other,
                 static_cast<int>(rank),

@@ -21,8 +21,6 @@ LEAST = 256 << 20
 
 _PR_SET_PDEATHSIG = 1
 _PASSED_ON = tuple(signal.Signals[name] for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
-_OF_THE_LIBRARIES = 127
-"""Exit code of the C library when it has no memory for a thread's data."""
 
 _WORDS = (
     "cannot allocate memory",
@@ -78,14 +76,24 @@ def run_within_limits(program: Callable[[], int]) -> int:
     watched = {*_PASSED_ON, signal.SIGCHLD}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, watched)
     parent = os.getpid()
+    told, telling = os.pipe()
     child = os.fork()
     if child == 0:
         _die_with(parent)
+        if address_space is not None:
+            # OpenBLAS wants a buffer a thread, and ends the process, or asks for ever, when it gets none.
+            os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        return program()
+        try:
+            return program()
+        finally:
+            os.write(telling, b"!")
+    os.close(telling)
     status = _wait_for(child, watched)
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    return _exit_code(status, limit)
+    with os.fdopen(told, "rb") as pipe:
+        ended_by_itself = pipe.read() != b""
+    return _exit_code(status, ended_by_itself, limit)
 
 
 def _wait_for(child: int, watched: set[signal.Signals]) -> int:
@@ -98,13 +106,14 @@ def _wait_for(child: int, watched: set[signal.Signals]) -> int:
             return status
 
 
-def _exit_code(status: int, limit: str) -> int:
+def _exit_code(status: int, ended_by_itself: bool, limit: str) -> int:
+    """Of the child; ended_by_itself is whether the program came to its end there, with an exit code of its own."""
     code = os.waitstatus_to_exitcode(status)
     if -code in _PASSED_ON:
         signal.signal(-code, signal.SIG_DFL)
         os.kill(os.getpid(), -code)
-    if code < 0 or code == _OF_THE_LIBRARIES:
-        how = "it ended" if code > 0 else f"it was ended by {signal.Signals(-code).name}"
+    if code < 0 or not ended_by_itself:
+        how = "it ended" if code >= 0 else f"it was ended by {signal.Signals(-code).name}"
         raise FileSystemError(
             f"there is not enough memory: {limit}, and {how}",
             hint="fewer --factors, --dtype float32 or fewer --threads need less",

@@ -93,11 +93,12 @@ def _rows(cut: _Cutter, call: Callable[..., Any], **options: Any) -> None:
     call(**shared)
 
 
-def _iteration(cut: _Cutter, dtype: str, d: int) -> dict[str, Any]:
+def _iteration(cut: _Cutter, dtype: str, rank: int, biased: bool) -> dict[str, Any]:
     return {
-        "vectors": cut.raw(dtype, d * d).reshape(d, d),
-        "slope": cut.raw(dtype, d),
-        "offset": cut.raw(dtype, d + (cut.byte() == 1)),
+        "vectors": cut.raw(dtype, rank * rank).reshape(rank, rank),
+        "mean": cut.raw(dtype, rank + biased),
+        "border": cut.raw(dtype, rank),
+        "dense": cut.raw(dtype, rank + (cut.byte() == 1)),
         "tolerance": 0.01,
         "max_iterations": cut.byte() % 5,
     }
@@ -112,13 +113,12 @@ def _solve(cut: _Cutter, call: Callable[..., Any], kind: str) -> None:
         "indices": indices,
         "values": values,
         "other": other,
-        "gram": None if biased else cut.raw(dtype, rank * rank).reshape(rank, rank),
         "with_bias": biased,
         "confidence": (1.0, 2.0),
         "background": 1.0,
         "reg": 0.1,
         "reg_by_count": cut.byte() % 2 == 1,
-        **_iteration(cut, dtype, rank + biased),
+        **_iteration(cut, dtype, rank, biased),
         "threads": 1 + cut.byte() % 2,
     }
     if kind != "coupled":
@@ -200,6 +200,10 @@ ENTRY_POINTS: tuple[Callable[[_Cutter], Any], ...] = (
     lambda cut: _solve(cut, _native.solve_normal, "given"),
     lambda cut: _top_n(cut),
     lambda cut: _native.gram(cut.matrix("f4", cut.byte() % 20), 1),
+    lambda cut: _native.inner_product(
+        factors=cut.matrix("f4", 5), bias=cut.raw("f4", cut.byte() % 16), stacked=cut.matrix("f4", 4 + cut.byte() % 4)
+    ),
+    lambda cut: _native.empty(cut.matrix("f8", cut.byte() % 20), _size(cut)),
 )
 
 

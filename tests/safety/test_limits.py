@@ -69,7 +69,7 @@ def check_ended_well(run: Run, limit: str, work: Path, before: dict[str, bytes])
 
 
 @linux
-@pytest.mark.parametrize("megabytes", [260, 340, 500])
+@pytest.mark.parametrize("megabytes", [260, 340, 440, 510])
 @pytest.mark.parametrize("command", ["train", "recommend", "compare"])
 def test_with_too_little_address_space_every_command_ends_in_a_message_or_in_success(
     command: str, megabytes: int, work: Path
