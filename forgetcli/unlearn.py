@@ -27,8 +27,9 @@ MOST_SHARE = 0.4
 """Beyond this share of the records the second-order step was not found to reach a retrain's level."""
 
 STEP_OVERHEAD = 2e10
-"""What a step takes besides STEP_COST, in floating-point operations of a sweep: about 0.2 s, in calls, in passes that the
-memory bounds, and in conjugate gradients on short rows. MovieLens-100k, k = 32: 0.11 s where a retrain takes 0.06 s."""
+"""What a step takes besides STEP_COST, in floating-point operations of a sweep: about 0.2 s, in calls, in passes that
+the memory bounds, and in conjugate gradients on short rows. MovieLens-100k, k = 32: 0.11 s where a retrain takes
+0.06 s."""
 
 ASSUMED_SWEEPS = 15
 """T of a model whose history is not known: the number that most trainers run by default."""
