@@ -205,7 +205,11 @@ class Formed:
     @property
     def size(self) -> float:
         """‖first‖_B relative to ‖items‖_B."""
-        return float(np.sqrt(max(inner(self.first, self.pull), 0.0))) / self.norm
+        return self.relative(float(np.sqrt(max(inner(self.first, self.pull), 0.0))))
+
+    def relative(self, norm: float) -> float:
+        """A change's B norm, relative to that of the items, which may all be 0."""
+        return norm / self.norm if self.norm > 0 else float(np.inf if norm > 0 else 0)
 
     def linearised(self, trained: Trained) -> LinearisedSweep:
         """The map's derivative here."""

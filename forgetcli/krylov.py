@@ -79,14 +79,15 @@ def filtered_solution(
     bracket: float = BRACKET,
     on_vector: Callable[[int], None] | None = None,
 ) -> Filtered | None:
-    """x for T = `sweeps`, with full re-orthogonalisation; None where x = 0, since b = 0 or T = 0.
+    """x for T = `sweeps`, with full re-orthogonalisation; None where x = 0, since T = 0 or b is, as far as this
+    precision tells, and where the first product overflows.
 
     rhs:      b, (n, k) or (n, k + 1) with the biases last.
     first:    B⁻¹ b.
     momentum: see `absorbed`.
     """
     norm = np.sqrt(max(inner(first, rhs), 0.0))
-    if norm == 0 or sweeps <= 0:
+    if not norm > np.finfo(rhs.dtype).tiny or sweeps <= 0:  # nor can less be scaled to 1
         return None
     basis, b_basis = [scaled(first, 1 / norm)], [_divided(rhs, norm)]
     followers: list[SideFactors] = []
@@ -100,6 +101,9 @@ def filtered_solution(
         followers.append(follower)
         diagonal.append(inner(basis[-1], b_basis[-1]) - inner(follower, push))
         del push  # of the users' size: not beside what follows
+        if not np.isfinite(diagonal[-1]):  # too large for this precision: the vectors before have to do
+            del basis[-1], followers[-1], diagonal[-1]
+            break
         bounds.below(diagonal, off)
         several = len(basis) > 1  # the first rule is exact for T = 2, the vector is not
         loose = HALF_WAY if bounds.from_above else 1.0
@@ -107,6 +111,8 @@ def filtered_solution(
             break
         residual, z = _orthogonal(*system.back(follower), basis, b_basis)
         off.append(float(np.sqrt(max(inner(z, residual), 0.0))))
+        if not np.isfinite(off[-1]):
+            break
         bounds.above(diagonal, off)
         exhausted = off[-1] < _EXHAUSTED * np.finfo(rhs.dtype).eps * abs(diagonal[0])
         if exhausted or (several and bounds.apart < bracket):
@@ -114,6 +120,8 @@ def filtered_solution(
         basis.append(scaled(z, 1 / off[-1]))
         b_basis.append(_divided(residual, off[-1]))
         del residual, z
+    if not basis:
+        return None
     ritz, vectors = _tridiagonal(diagonal, off[: len(basis) - 1])
     weights = vectors @ (absorbed(ritz, sweeps, momentum) * vectors[0]) * norm
     earlier = vectors @ (absorbed(ritz, sweeps - 1, momentum[:sweeps]) * vectors[0]) * norm

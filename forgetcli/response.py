@@ -99,6 +99,9 @@ class Options:
             self.on_step(what)
 
 
+@np.errstate(
+    over="ignore", invalid="ignore"
+)  # of factors beyond all reason: what is not finite is not taken in the end
 def respond(
     data: Interactions,
     removal: Removal,
@@ -186,7 +189,7 @@ def _exact(trained: Trained, after: Objective, sweeps: int, momentum: Sequence[f
             system = formed.linearised(trained)
             ahead = sweeps - 1 - done
             step = _filtered(system, formed.pull, formed.first, ahead, momentum[done:], BRACKET, options)
-            size = step.norm / formed.norm if step else 0.0
+            size = formed.relative(step.norm) if step else 0.0
             if done > 0 or exact_sweeps(size, trained.share, sweeps, momentum) == 0:
                 break
             wanted = exact_sweeps(size, trained.share, sweeps, momentum)
