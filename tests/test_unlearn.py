@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from forgetcli import als, unlearn
 from forgetcli.errors import DataError
 from forgetcli.interactions import Interactions
-from forgetcli.model import Model
+from forgetcli.model import HistoryEntry, Model
 from forgetcli.objective import Objective
 from forgetcli.records import ForgetRequest
 from forgetcli.response import respond
@@ -125,6 +125,15 @@ def test_a_request_may_leave_a_single_interaction() -> None:
     model = unlearn.forget(als.train(interactions(), CONFIGS["biased"]), ForgetRequest.of(pairs=pairs)).model
     assert model.interactions is not None
     assert len(model.interactions) == 1
+
+
+def test_a_step_is_chosen_where_it_costs_less_than_training_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = als.train(interactions(), dataclasses.replace(CONFIGS["biased"], sweeps=30))
+    assert unlearn.forget(model, some_request()).method == "retrain"
+    taken_over = dataclasses.replace(model, history=(*model.history, HistoryEntry("import", None, {"apart": 0.0})))
+    assert unlearn.forget(taken_over, some_request()).method == "response"
+    monkeypatch.setattr(unlearn, "STEP_OVERHEAD", 0)  # as if the data were large
+    assert unlearn.forget(model, some_request()).method == "response"
 
 
 def test_a_model_without_data_forgets_with_the_data_given_to_it() -> None:
