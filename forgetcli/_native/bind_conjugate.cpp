@@ -187,7 +187,7 @@ std::tuple<Output<T, 2>, Output<T, 1>, Output<double, 1>, std::int64_t> conjugat
     Input<T, 1> slope, Input<T, 1> offset, int steps, std::optional<Input<std::int64_t, 1>> rows, int threads) {
     const Arguments<T> arguments{indptr,    indices,    values, other,      other_bias, std::nullopt,
                                  with_bias, confidence, target, background, reg,        reg_by_count};
-    const RowObjective<T> o = arguments.checked();
+    const RowObjective<T> o = arguments.checked(threads);
     const RowList list = RowList::of(rows, arguments.n_rows());
     const std::size_t d = o.dimension();
     require(static_cast<std::int64_t>(factors.shape(0)) == list.count && static_cast<int>(factors.shape(1)) == o.rank,
