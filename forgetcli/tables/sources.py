@@ -38,6 +38,9 @@ twentieth; what unpacks to thousands of times its size was made for it."""
 
 LONGEST_MAGIC = 6
 
+MOST_AT_ONCE = 1 << 26
+"""Bytes asked of a stream at a time: room is made for as many, whether or not they come."""
+
 
 @dataclass(frozen=True)
 class Source:
@@ -295,11 +298,14 @@ class _Rewound:
         self.size = 0
 
     def read(self, size: int) -> bytes:
-        """At most `size` bytes; none at the end."""
+        """At most `size` bytes, which a broken file may have asked for and not have; none at the end."""
         start, self._start = self._start[:size], self._start[size:]
-        piece = start + self._rest.read(size - len(start))
-        self.size += len(piece)
-        return piece
+        pieces, missing = [start], size - len(start)
+        while missing > 0 and (piece := self._rest.read(min(missing, MOST_AT_ONCE))):
+            pieces.append(piece)
+            missing -= len(piece)
+        self.size += size - missing
+        return b"".join(pieces)
 
     def close(self) -> None:
         """Nothing: the file belongs to whoever opened it."""

@@ -76,7 +76,7 @@ def mutated_factors(rng: random.Random, content: bytes) -> bytes:
             rng.choice((None, [], [None])) if rng.random() < 0.02 else _drawn(rng, k, (0.5, 1, "x", None), element)
             for _ in range(n)
         ]
-        kind = rng.choice((pa.list_(element), pa.large_list(element), pa.list_(element, k)))
+        kind = rng.choice((pa.list_(element), pa.large_list(element), pa.list_(element, k or 4)))  # Arrow writes no 0
         ids = pa.array(range(3, 3 + 7 * n, 7)) if rng.random() < 0.7 else _odd_column(rng, n)
         with suppress(pa.ArrowException):
             table = pa.Table.from_arrays([ids, pa.array([_listed(each) for each in vectors], kind)], ["id", "features"])
