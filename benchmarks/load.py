@@ -1,6 +1,6 @@
 """What the program does with very many interactions, very many users, one enormous user, and little memory.
 
-    python benchmarks/load.py --directory /somewhere/large      # 100 million interactions: 5 GB of memory, 10 minutes
+    python benchmarks/load.py --directory /somewhere/large      # 100 million interactions: 8 GB of memory, 10 minutes
     python benchmarks/load.py --directory /tmp/load --cases users,heavy --scale 0.1 --factors 8
 
 For each case it makes the data once, runs the commands as processes, and prints lines of a Markdown table: how long
