@@ -259,7 +259,7 @@ def _draw_cell(axes: Axes, cell: Cell) -> None:
     step = cell.response
     dot: dict[str, Any] = {"color": STEP, "marker": "D", "markersize": 4.5, "linewidth": 0}
     axes.plot([step.cost], [_inside(step.memory)], **dot, label="response step")
-    axes.set(xlim=(0, 1.1), ylim=(LOWEST, HIGHEST), xticks=(0, 0.5, 1), yticks=(0, 0.2, 0.4))
+    axes.set(xlim=(0, 2.05), ylim=(LOWEST, HIGHEST), xticks=(0, 1, 2), yticks=(0, 0.2, 0.4))
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(length=0, labelsize=8)
     axes.set_axisbelow(True)

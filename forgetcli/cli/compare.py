@@ -8,6 +8,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from forgetcli.cli.limits import load_scipy
 from forgetcli.cli.options import (
     add_column_options,
     add_data_option,
@@ -122,6 +123,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     session = Session(arguments)
     _check_reports(arguments)
+    load_scipy()
     with session.stage("reading", "reading the models"):
         inputs = _read(arguments)
     with session.stage("comparing", "comparing"):

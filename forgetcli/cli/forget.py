@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from forgetcli.cli.limits import load_scipy
 from forgetcli.cli.options import (
     add_column_options,
     add_data_option,
@@ -124,6 +125,8 @@ def run(arguments: argparse.Namespace) -> None:
 
     session = Session(arguments)
     _require_sensible(arguments)
+    if arguments.verify:
+        load_scipy()
     target: str = arguments.output or arguments.model
     require_output_is_no_input(target, [*arguments.records, *arguments.data])
     evidence = Evidence(arguments, target)

@@ -8,6 +8,7 @@ what became of it.
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import sys
@@ -18,6 +19,12 @@ from forgetcli.errors import FileSystemError
 
 LEAST = 256 << 20
 """Bytes. With less address space than this the libraries cannot be loaded, some of which then end the process."""
+
+BLAS_BUFFER = 64 << 20
+"""Bytes, of address space: twice what OpenBLAS takes."""
+
+SCIPY = 192 << 20
+"""Bytes, of address space: more than SciPy's special functions take."""
 
 _PR_SET_PDEATHSIG = 1
 _PASSED_ON = tuple(signal.Signals[name] for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
@@ -80,11 +87,10 @@ def run_within_limits(program: Callable[[], int]) -> int:
     child = os.fork()
     if child == 0:
         _die_with(parent)
-        if address_space is not None:
-            # OpenBLAS wants a buffer a thread, and ends the process, or asks for ever, when it gets none.
-            os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         try:
+            if address_space is not None:
+                _claim_buffer_of_blas()
             return program()
         finally:
             os.write(telling, b"!")
@@ -94,6 +100,36 @@ def run_within_limits(program: Callable[[], int]) -> int:
     with os.fdopen(told, "rb") as pipe:
         ended_by_itself = pipe.read() != b""
     return _exit_code(status, ended_by_itself, limit)
+
+
+def _claim_buffer_of_blas() -> None:
+    """OpenBLAS wants a buffer a thread at its first product, and ends the process, or asks for ever, when it gets none:
+    so there is one thread, and it gets its buffer while there is memory. Raises FileSystemError where there is not."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    try:
+        import mmap
+
+        import numpy as np
+
+        mmap.mmap(-1, BLAS_BUFFER).close()
+        some = np.ones((256, 256), np.float32)
+        some @ some
+    except (ImportError, OSError, MemoryError) as error:
+        raise not_enough_memory() from error
+
+
+def load_scipy() -> None:
+    """Where the address space is limited, loads SciPy's functions while there is memory: it brings an OpenBLAS of its
+    own, which asks for ever, too. Raises FileSystemError where there is not enough."""
+    if _address_space() is None:
+        return
+    try:
+        import mmap
+
+        mmap.mmap(-1, SCIPY).close()
+        importlib.import_module("scipy.special")
+    except (ImportError, OSError, MemoryError) as error:
+        raise not_enough_memory() from error
 
 
 def _wait_for(child: int, watched: set[signal.Signals]) -> int:
