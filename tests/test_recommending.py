@@ -291,6 +291,8 @@ def test_factors_whose_scores_may_not_be_finite_are_a_numerical_error(side: str,
 
 
 def test_ctrl_c_ends_a_long_search() -> None:
+    # A shell starts what it puts into the background with the signal ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     rng = np.random.default_rng(0)
     side = SideFactors.without_bias(rng.standard_normal((60_000, 64), np.float32))
     rows = Vocabulary(np.arange(60_000))
@@ -300,3 +302,4 @@ def test_ctrl_c_ends_a_long_search() -> None:
     with pytest.raises(KeyboardInterrupt):
         recommend(model, np.tile(np.arange(60_000), 20), 1, exclude_seen=False, threads=2)
     timer.join()
+    signal.signal(signal.SIGINT, before)
