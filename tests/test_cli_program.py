@@ -250,6 +250,8 @@ def test_ctrl_c_ends_training_at_once_and_writes_nothing(work: Path) -> None:
     with subprocess.Popen(
         command_line("train", "ratings.parquet", "--factors", "256", "--sweeps", "10000", "--progress"),
         cwd=work, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        # A shell starts what it puts into the background with the signal ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:  # fmt: skip
         assert process.stderr is not None
         assert any(b"sweep 1/10000" in line for line in process.stderr)
