@@ -258,15 +258,17 @@ def _carried_sweep(
 
 def conjugate_sweep(
     interactions: Interactions,
-    users: SideFactors,
+    users: SideFactors | None,
     items: SideFactors,
     objective: Objective,
     *,
     steps: int,
     threads: int = 0,
 ) -> tuple[Factors, float]:
-    """One inexact sweep, users then items, each row by so many conjugate gradient steps from where it stands; returns
-    the factors and the objective there."""
+    """One inexact sweep, users then items, each row by so many conjugate gradient steps from where it stands, which
+    is 0 for users None; returns the factors and the objective there."""
+    if users is None:
+        users = SideFactors.without_bias(np.zeros((interactions.n_users, items.factors.shape[1]), items.factors.dtype))
 
     def half(view: Csr, mirror: Csr, own: SideFactors, other: SideFactors) -> tuple[SideFactors, NDArray[np.float64]]:
         arguments = row_arguments(view, other, objective, threads)
@@ -308,8 +310,6 @@ def descend(
     history: list[HistoryEntry] = []
     momentum = Momentum() if acceleration == "momentum" else None
     value = np.inf
-    if users is None:
-        users = SideFactors.without_bias(np.zeros((interactions.n_users, items.factors.shape[1]), items.factors.dtype))
     for number in range(1, sweeps + 1):
         if cg_steps is not None:
             factors, value = conjugate_sweep(interactions, users, items, objective, steps=cg_steps, threads=threads)

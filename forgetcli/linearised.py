@@ -71,15 +71,13 @@ class Coordinates:
         """mean: M, (d, d)."""
         k = other.factors.shape[1]
         inner, edge, dense = mean[:k, :k], np.zeros(k), np.zeros(k)
-        try:
-            if objective.background:
-                gram = _native.gram(other.factors, threads=threads).astype(np.float64)
-                values, vectors = np.linalg.eigh(objective.background * gram)
-                dense = np.maximum(values, 0)
-            else:
-                vectors = np.linalg.eigh(inner)[1]
-        except np.linalg.LinAlgError:  # not finite, as all that follows will be
-            vectors, dense = np.eye(k), np.full(k, np.nan)
+        if objective.background:
+            gram = _native.gram(other.factors, threads=threads).astype(np.float64)
+            values, rows = _native.symmetric_eigen(objective.background * gram)
+            dense = np.maximum(values, 0)
+        else:
+            _, rows = _native.symmetric_eigen(np.ascontiguousarray(inner))
+        vectors = rows.T
         diagonal = np.einsum("ij,ij->j", vectors, inner @ vectors)
         if objective.biases:
             diagonal, edge = np.append(diagonal, mean[k, k]), vectors.T @ mean[:k, k]
