@@ -4,7 +4,6 @@
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/tuple.h>
 
-#include <atomic>
 #include <numeric>
 #include <tuple>
 
@@ -19,28 +18,17 @@ namespace {
 // Rows with at least so many entries for each piece of the table that the cache holds are solved together, piece by
 // piece: reading the row's own vectors then costs little beside its entries.
 constexpr std::int64_t ENTRIES_A_TILE = 8;
-// A part of a row has at most so many entries, and parts that go over the table together about so many in all: tens of
-// milliseconds of work.
+// A part of a row has at most so many entries, and parts that go over the table together about so many in all, or fewer
+// where threads would have none: tens of milliseconds of work. Which parts go together changes no part's sum.
 constexpr std::int64_t PART = 1 << 18, PARTS_TOGETHER = 1 << 20;
 // What the states and parts of the rows that are solved together may take.
 constexpr std::int64_t STATES_BYTES = 64 << 20;
+// More steps than these are rarely taken: rows are balanced as if there were no more.
+constexpr int USUAL_STEPS = 64;
 // Rows of the table that one task rotates.
 constexpr std::int64_t TABLE_ROWS = 256;
-// Elements of a row are whole numbers of the widest vectors, and of cache lines.
-constexpr int WIDTH_STEP = 16;
 
-template <typename T>
-const ConjugateKernels<T>& conjugate_kernels() {
-    switch (current_variant()) {
-#ifdef FORGETCLI_HAS_avx512
-        case Variant::avx512: return choose<T>(avx512::conjugate_float(), avx512::conjugate_double());
-#endif
-#ifdef FORGETCLI_HAS_avx2
-        case Variant::avx2: return choose<T>(avx2::conjugate_float(), avx2::conjugate_double());
-#endif
-        default: return choose<T>(portable::conjugate_float(), portable::conjugate_double());
-    }
-}
+FORGETCLI_CHOOSE_KERNELS(ConjugateKernels, conjugate_kernels)
 
 // A vector or matrix of d columns with its rows padded to whole vectors.
 template <typename T>
@@ -63,15 +51,16 @@ class ConjugateSolver {
 
     // The first row in the list that has no solution, or -1.
     std::int64_t run() {
-        const std::int64_t passes = s_.steps + 1, w = width(), cached = kernels_.cached(width());
-        const std::int64_t tiles = (o_.n_other + cached - 1) / cached, longest = std::max(cached, ENTRIES_A_TILE * tiles);
+        const std::int64_t passes = std::min(s_.steps, USUAL_STEPS) + 1, w = width(), cached = kernels_.cached(width());
+        const std::int64_t longest = std::min(PART, std::max(cached, ENTRIES_A_TILE * pieces(o_.n_other, cached)));
         heavy(longest);
         for_ranges(o_, rows_, 2 * w * passes, 2 * w * (w + 8 * passes), threads_,
                    [=](std::int64_t entries) { return entries <= longest; },
                    [&](std::int64_t begin, std::int64_t end, int worker) {
-                       record(kernels_.solve(s_, {rows_.listed, begin, end, longest}, scratch_.of(worker), first_));
+                       failed_.record(
+                           kernels_.solve(s_, {rows_.listed, begin, end, longest}, scratch_.of(worker), first_));
                    });
-        return failed_ == NO_ROW ? -1 : rows_[failed_];
+        return failed_.in(rows_);
     }
 
   private:
@@ -83,9 +72,9 @@ class ConjugateSolver {
     int width() const { return s_.forth.width; }
 
     void rotate_table() {
-        table_.reset(new_buffer<T>(o_.n_other * static_cast<std::int64_t>(width())));
+        table_ = make_buffer<T>(o_.n_other * static_cast<std::int64_t>(width()));
         s_.table = table_.get();
-        parallel_for((o_.n_other + TABLE_ROWS - 1) / TABLE_ROWS, threads_, [&](std::int64_t t, int worker) {
+        parallel_for(pieces(o_.n_other, TABLE_ROWS), threads_, [&](std::int64_t t, int worker) {
             const std::int64_t begin = t * TABLE_ROWS, end = std::min(o_.n_other, begin + TABLE_ROWS);
             kernels_.rotate(s_.forth, o_.other, nullptr, o_.rank, begin, end, scratch_.of(worker),
                             table_.get() + begin * width());
@@ -100,7 +89,7 @@ class ConjugateSolver {
         for (std::int64_t i = 0; i < rows_.count; ++i) {
             const std::int64_t entries = o_.indptr[rows_[i] + 1] - o_.indptr[rows_[i]];
             if (entries <= longest) continue;
-            rows.push_back({i, entries, parts, (entries + PART - 1) / PART, {}});
+            rows.push_back({i, entries, parts, pieces(entries, PART), {}});
             parts += rows.back().parts;
             if (parts * bytes >= STATES_BYTES) {
                 solve_heavy(rows, parts);
@@ -116,7 +105,9 @@ class ConjugateSolver {
         ScratchPool<T> states(1, static_cast<std::int64_t>(rows.size()) * size), sums(1, count * width());
         std::vector<ConjugatePart<T>> parts;
         std::vector<std::int64_t> groups{0};  // where each group of parts begins
-        std::int64_t together = 0;
+        std::int64_t entries = 0, together = 0;
+        for (const Heavy& row : rows) entries += row.entries;
+        const std::int64_t most = std::min(PARTS_TOGETHER, entries / resolve_threads(threads_));
         for (std::size_t i = 0; i < rows.size(); ++i) {
             rows[i].state.memory = states.of(0) + static_cast<std::int64_t>(i) * size;
             const std::int64_t first = o_.indptr[rows_[rows[i].position]];
@@ -124,7 +115,7 @@ class ConjugateSolver {
                 const std::int64_t end = std::min(at + PART, rows[i].entries);
                 T* own = sums.of(0) + static_cast<std::int64_t>(parts.size()) * width();
                 parts.push_back({&rows[i].state, first + at, first + end, own, 0, 0});
-                if ((together += end - at) < PARTS_TOGETHER) continue;
+                if ((together += end - at) < most) continue;
                 groups.push_back(static_cast<std::int64_t>(parts.size()));
                 together = 0;
             }
@@ -147,7 +138,8 @@ class ConjugateSolver {
         each_row([&](Heavy& row, const ConjugatePart<T>* own, T*) {
             kernels_.begin(s_, row.entries, own, row.parts, row.state);
         });
-        for (int step = 0; step < s_.steps; ++step) {
+        const auto unfinished = [](const Heavy& row) { return row.state.progress.unfinished(); };
+        for (int step = 0; step < s_.steps && std::any_of(rows.begin(), rows.end(), unfinished); ++step) {
             each_group(kernels_.products);
             each_row([&](Heavy& row, const ConjugatePart<T>* own, T*) {
                 kernels_.step(s_, own, row.parts, row.state);
@@ -155,16 +147,9 @@ class ConjugateSolver {
         }
         each_row([&](Heavy& row, const ConjugatePart<T>*, T* scratch) {
             if (!kernels_.finish(s_, row.state, scratch, solution_at(first_, row.position, o_.rank))) {
-                record(row.position);
+                failed_.record(row.position);
             }
         });
-    }
-
-    // Keeps the first of the rows without solution.
-    void record(std::int64_t position) {
-        std::int64_t first = failed_.load();
-        while (position < first && !failed_.compare_exchange_weak(first, position)) {
-        }
     }
 
     ConjugateSystem<T> s_;
@@ -174,9 +159,9 @@ class ConjugateSolver {
     ConjugateSolution<T> first_;
     int threads_;
     ScratchPool<T> scratch_;
-    std::unique_ptr<T, ReturnBuffer> table_;
+    Buffer<T> table_;
     std::vector<std::int32_t> places_;
-    std::atomic<std::int64_t> failed_{NO_ROW};
+    FirstFailed failed_;
 };
 
 template <typename T>
@@ -190,15 +175,13 @@ std::tuple<Output<T, 2>, Output<T, 1>, Output<double, 1>, std::int64_t> conjugat
     const RowObjective<T> o = arguments.checked(threads);
     const RowList list = RowList::of(rows, arguments.n_rows());
     const std::size_t d = o.dimension();
-    require(static_cast<std::int64_t>(factors.shape(0)) == list.count && static_cast<int>(factors.shape(1)) == o.rank,
-            "factors must be (rows, rank)");
-    require(static_cast<std::int64_t>(bias.shape(0)) == list.count, "bias must be (rows,)");
+    require_own(o, list, factors, bias);
     require(vectors.shape(0) == d && vectors.shape(1) == d, "vectors must have the rows' dimension");
     require(dense.shape(0) == d && slope.shape(0) == d && offset.shape(0) == d,
             "the diagonals must have the rows' dimension");
     require(steps >= 1, "steps must be at least 1");
 
-    const int n = static_cast<int>(d), width = (n + WIDTH_STEP - 1) / WIDTH_STEP * WIDTH_STEP;
+    const int n = static_cast<int>(d), width = to_width(n);
     std::vector<T> transposed(d * d);
     for (int i = 0; i < n; ++i) {
         for (int j = 0; j < n; ++j) transposed[j * n + i] = vectors.data()[i * n + j];

@@ -37,6 +37,17 @@ struct Half {
 };
 #endif
 
+// Calls run with how the table's elements are stored.
+template <typename T, typename Run>
+FORGETCLI_INLINE void with_storage(const PairTable<T>& table, Run run) {
+#if defined(__AVX512F__) || defined(__AVX2__)
+    if constexpr (sizeof(T) == 4) {
+        if (table.half) return run(Half());
+    }
+#endif
+    run(Whole<T>());
+}
+
 // out = vᵀ M: v has `rows` elements, M (rows, width) whole vectors, W of them at a time in registers.
 template <typename T, int W>
 FORGETCLI_INLINE void multiply_columns(const T* v, const T* matrix, int rows, int width, T* out) {
@@ -282,12 +293,12 @@ void solve_row(const NormalSystem<T>& s, std::int64_t row, T* r, T* scratch, T* 
     }
 }
 
-void fill_float(const PairTable<float>& table, const float* matrix, const float* x, const float* delta,
-                std::int64_t begin, std::int64_t end, int rank, float* scratch, void* rows) {
-#if defined(__AVX512F__) || defined(__AVX2__)
-    if (table.half) return fill_rows<float, Half>(table, matrix, x, delta, begin, end, rank, scratch, rows);
-#endif
-    fill_rows<float, Whole<float>>(table, matrix, x, delta, begin, end, rank, scratch, rows);
+template <typename T>
+void fill(const PairTable<T>& table, const T* matrix, const T* x, const T* delta, std::int64_t begin, std::int64_t end,
+          int rank, T* scratch, void* rows) {
+    with_storage<T>(table, [&](auto storage) {
+        fill_rows<T, decltype(storage)>(table, matrix, x, delta, begin, end, rank, scratch, rows);
+    });
 }
 
 template <typename T>
@@ -303,40 +314,30 @@ RowValue gradient(const RowObjective<T>& o, const PairTable<T>& table, std::int6
 template <typename T>
 void couple(const Coupling<T>& c, std::int64_t row, const T* p, T* scratch, T* out) {
     for_vectors<T>(c.pairs.width, [&](auto w) {
-#if defined(__AVX512F__) || defined(__AVX2__)
-        if constexpr (sizeof(T) == 4) {
-            if (c.pairs.half) return couple_row<T, Half, decltype(w)::value>(c, row, p, scratch, out);
-        }
-#endif
-        couple_row<T, Whole<T>, decltype(w)::value>(c, row, p, scratch, out);
+        with_storage<T>(c.pairs, [&](auto storage) {
+            couple_row<T, decltype(storage), decltype(w)::value>(c, row, p, scratch, out);
+        });
     });
 }
 
 template <typename T>
 void solve(const NormalSystem<T>& s, std::int64_t row, T* rhs, T* scratch, T* out) {
     for_vectors<T>(s.table.width, [&](auto w) {
-#if defined(__AVX512F__) || defined(__AVX2__)
-        if constexpr (sizeof(T) == 4) {
-            if (s.table.half) return solve_row<T, Half, decltype(w)::value>(s, row, rhs, scratch, out);
-        }
-#endif
-        solve_row<T, Whole<T>, decltype(w)::value>(s, row, rhs, scratch, out);
+        with_storage<T>(s.table, [&](auto storage) {
+            solve_row<T, decltype(storage), decltype(w)::value>(s, row, rhs, scratch, out);
+        });
     });
 }
 
 }  // namespace
 
-const CouplingKernels<float>& coupling_float() {
-    static const CouplingKernels<float> table{HAS_HALF,        multiply<float>, fill_float,
-                                              gradient<float>, couple<float>,   solve<float>};
+template <typename T>
+const CouplingKernels<T>& coupling_kernels() {
+    static const CouplingKernels<T> table{HAS_HALF && sizeof(T) == 4, multiply<T>, fill<T>, gradient<T>, couple<T>,
+                                          solve<T>};
     return table;
 }
-
-const CouplingKernels<double>& coupling_double() {
-    static const CouplingKernels<double> table{
-        false, multiply<double>, fill_rows<double, Whole<double>>, gradient<double>, couple<double>, solve<double>};
-    return table;
-}
+FORGETCLI_OFFER_KERNELS(CouplingKernels, coupling_kernels)
 
 }  // namespace FORGETCLI_VARIANT
 }  // namespace forgetcli

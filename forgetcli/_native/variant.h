@@ -19,4 +19,27 @@ std::vector<std::string> available_variants();
 // Work under way goes on with the one it started with.
 void use_variant(const std::string& name);
 
+// Defines name<T>(): those of the kernels, declared as kernels.h says, that are for the instruction set in use.
+#define FORGETCLI_CHOOSE_KERNELS(Kernels, name) \
+    template <typename T>                       \
+    const Kernels<T>& name() {                  \
+        switch (current_variant()) {            \
+            FORGETCLI_CASE_avx512(name)         \
+            FORGETCLI_CASE_avx2(name)           \
+            default: return portable::name<T>(); \
+        }                                       \
+    }
+#ifdef FORGETCLI_HAS_avx512
+#define FORGETCLI_CASE_avx512(name) \
+    case Variant::avx512: return avx512::name<T>();
+#else
+#define FORGETCLI_CASE_avx512(name)
+#endif
+#ifdef FORGETCLI_HAS_avx2
+#define FORGETCLI_CASE_avx2(name) \
+    case Variant::avx2: return avx2::name<T>();
+#else
+#define FORGETCLI_CASE_avx2(name)
+#endif
+
 }  // namespace forgetcli
