@@ -330,13 +330,14 @@ def _unpacked(source: Source, stream: _Rewound, magic: bytes) -> ByteStream:
 class _Unpacked:
     """What a packed stream holds, as long as it is in proportion to the stream."""
 
-    def __init__(self, name: str, packed: _Rewound, unpacked: ByteStream) -> None:
+    def __init__(self, name: str, packed: _Rewound, unpacked: pa.NativeFile) -> None:
         self._name, self._packed, self._unpacked = name, packed, unpacked
         self._size = 0
 
     def read(self, size: int, /) -> bytes:
         """At most `size` bytes; none at the end. Raises DataError where there are too many for what was packed."""
-        piece = self._unpacked.read(size)
+        # Not `read`: where that fails, PyArrow keeps the bytes it made room for, as long as the process lives.
+        piece: bytes = self._unpacked.read_buffer(size).to_pybytes()
         self._size += len(piece)
         if self._size > MOST_UNPACKED + MOST_UNPACKED_A_BYTE * self._packed.size:
             raise DataError(

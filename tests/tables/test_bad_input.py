@@ -346,3 +346,21 @@ def test_a_row_without_an_end_is_not_read_for_ever(tmp_path: Path, monkeypatch: 
     path = write(tmp_path / "a.csv", HEADER + '1,"' + "x\n" * 5000)
     with pytest.raises(DataError, match="line 2: the row does not end within"):
         read_interactions(path)
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the address space is counted by Linux")
+def test_packed_text_that_ends_too_early_leaves_no_memory_behind(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv.gz", gzip.compress(b"user,item\n1,1\n" * 100)[:-20])
+
+    def mebibytes() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGESIZE") >> 20
+
+    def read_often(times: int) -> None:
+        for _ in range(times):
+            with pytest.raises(DataError, match=r"a\.csv\.gz is damaged"):
+                read_interactions(path, threads=1)
+
+    read_often(3)
+    before = mebibytes()
+    read_often(40)
+    assert mebibytes() - before < 100  # of 320 that were asked for
