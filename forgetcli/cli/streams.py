@@ -25,7 +25,8 @@ def prepare() -> None:
     codecs.register_error(_HANDLER, _spelt_otherwise)
     sys.stdout = sys.stdout or _closed_output()
     sys.stdout.reconfigure(errors=_HANDLER)  # type: ignore[union-attr]
-    buffer, encoding = (sys.stderr.buffer, sys.stderr.encoding) if sys.stderr else (open(os.devnull, "wb"), "utf-8")
+    buffer = sys.stderr.buffer if sys.stderr else open(os.devnull, "wb")  # noqa: SIM115 -- as long as the process
+    encoding = sys.stderr.encoding if sys.stderr else "utf-8"
     sys.stderr = _Talk(buffer, encoding=encoding, errors=_HANDLER, line_buffering=True)
 
 
