@@ -66,6 +66,9 @@ _FAULTS = (
 )
 """What a client's words mean, the first that matches; and which hint belongs to it."""
 
+_CLIENTS = "AWS Error|google::cloud|HDFS|errno"
+"""One of these is in whatever else a client says."""
+
 
 @dataclass(frozen=True)
 class Remote:
@@ -164,10 +167,17 @@ def remote_errors(place: Remote, doing: str) -> Iterator[None]:
     """
     try:
         yield
-    except ForgetError:
+    except (ForgetError, MemoryError, pa.ArrowCancelled):
         raise
     except (OSError, pa.ArrowException) as error:
         raise _understood(place, doing, error) from error
+
+
+def is_of_content(error: OSError) -> bool:
+    """Whether an error while a remote file is read is of what the file holds, such as a checksum that does not fit, for
+    which Arrow has the same type as for a store that fails."""
+    said = str(error)
+    return error.errno is None and not any(re.search(each, said) for each in (_CLIENTS, *(of[0] for of in _FAULTS)))
 
 
 def _understood(place: Remote, doing: str, error: Exception) -> FileSystemError:

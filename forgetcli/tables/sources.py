@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -17,7 +17,7 @@ from forgetcli.files import file_system_errors
 from forgetcli.printable import printable
 from forgetcli.tables.frames import ArrowTable, frame_name, is_frame
 from forgetcli.tables.partitions import Partitions, partitions_of
-from forgetcli.tables.remote import Remote, RemoteFile, files_under, remote, remote_errors
+from forgetcli.tables.remote import Remote, RemoteFile, files_under, is_of_content, remote, remote_errors
 
 Place: TypeAlias = str | Path | ArrowTable
 Sources: TypeAlias = Place | Sequence[Place]
@@ -228,29 +228,35 @@ def _errors_of(source: Source) -> AbstractContextManager[None]:
 
 @contextmanager
 def remote_file_errors(place: Remote) -> Iterator[None]:
-    """The same as `file_errors` for a remote file: Arrow says by the words alone what was at fault."""
-    with remote_errors(place, "read"):
-        try:
-            yield
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-            raise _damaged(place.name, error) from error
+    """The same as `file_errors` for a remote file."""
+    with remote_errors(place, "read"), _content_errors(place.name, is_of_content):
+        yield
 
 
 @contextmanager
 def file_errors(name: str) -> Iterator[None]:
     """Turns what the file system and Arrow say of a file into this program's errors, with the file's name."""
-    with file_system_errors(name, "read"):
-        try:
-            yield
-        except OSError as error:
-            if error.errno is not None:
-                raise
-            raise _damaged(name, error) from error  # Arrow's word for unpacking and decoding that fail
-        except (pa.ArrowException, UnicodeDecodeError) as error:
-            # Whatever it is that Arrow stumbled over in a file, the file is not sound.
-            if isinstance(error, (MemoryError, pa.ArrowCancelled)) or "worker thread" in str(error):
-                raise
-            raise _damaged(name, error) from error
+    with file_system_errors(name, "read"), _content_errors(name, lambda error: error.errno is None):
+        yield
+
+
+@contextmanager
+def _content_errors(name: str, of_content: Callable[[OSError], bool]) -> Iterator[None]:
+    """Turns what Arrow says of a file's content into DataError.
+
+    of_content: tells an OSError that is Arrow's word for unpacking and decoding that fail from one of the file system.
+    """
+    try:
+        yield
+    except OSError as error:
+        if not of_content(error):
+            raise
+        raise _damaged(name, error) from error
+    except (pa.ArrowException, UnicodeDecodeError) as error:
+        # Whatever it is that Arrow stumbled over in a file, the file is not sound.
+        if isinstance(error, (MemoryError, pa.ArrowCancelled)) or "worker thread" in str(error):
+            raise
+        raise _damaged(name, error) from error
 
 
 def _damaged(name: str, error: Exception) -> DataError:

@@ -18,6 +18,7 @@ from forgetcli.errors import DataError, UsageError
 from forgetcli.tables import ColumnOptions, read_heldout, read_ids, read_interactions, read_records
 from forgetcli.tables import parquet as parquet_module
 from forgetcli.tables.filters import Filter
+from forgetcli.tables.footer import read_footer
 from forgetcli.tables.matching import might_match
 from tests.tables.tables_made import as_rows, write, write_parquet
 
@@ -270,7 +271,7 @@ def test_a_bad_row_behind_row_groups_that_were_not_read_has_its_own_number(tmp_p
 
 def row_groups(path: Path, where: str) -> list[int]:
     with pa.OSFile(str(path)) as file:
-        return parquet_module._groups_to_read(file, Filter.parse(where), {})
+        return parquet_module._groups_to_read(read_footer(file), Filter.parse(where), {})
 
 
 tests = st.one_of(
