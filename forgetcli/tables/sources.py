@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -202,8 +203,8 @@ def opened(source: Source, on_digest: OnDigest | None = None) -> Iterator[Opened
                 given.seek(0)
                 yield OpenedSource(kind, given)
                 return
-            seekable = source.path is not None and source.path.is_file() and on_digest is None
-            with pa.OSFile(str(source.path)) if seekable else pa.BufferReader(magic + raw.read()) as file:
+            path = source.path if on_digest is None else None
+            with open_file(path) if path and path.is_file() else pa.BufferReader(magic + raw.read()) as file:
                 yield OpenedSource(kind, file)
             return
         if source.suffix in PARQUET_SUFFIXES:
@@ -220,6 +221,11 @@ def opened(source: Source, on_digest: OnDigest | None = None) -> Iterator[Opened
                 f"{source.name} is a zip archive or a spreadsheet", hint="unpack it, or save the sheet as CSV"
             )
         yield OpenedSource("text", _unpacked(source, _Rewound(magic, raw), magic))
+
+
+def open_file(path: Path) -> pa.NativeFile:
+    """A local file as Arrow reads it, whatever the bytes of its name: PyArrow encodes only names that are Unicode."""
+    return pa.OSFile(os.fsencode(path))
 
 
 def _errors_of(source: Source) -> AbstractContextManager[None]:
