@@ -108,8 +108,15 @@ PARQUET_ROWS: dict[str, tuple[dict[str, Any], str]] = {
     "nothing but nulls": ({"user": pa.nulls(2), "item": [1, 2]}, "row 1, column user: no user id"),
     "null in a dictionary": ({"user": pa.array(["a", None]).dictionary_encode(), "item": [1, 2]}, "row 2, column user"),
     "broken user": ({"user": [1.0, 4711.5], "item": [1, 2]}, "row 2, column user: the id is not a whole number"),
-    "float beyond 2^53": ({"user": [1.0, 1e17], "item": [1, 2]}, "row 2, column user: the id is a float beyond 2^53"),
-    "infinite user": ({"user": [1.0, float("inf")], "item": [1, 2]}, "row 2, column user: the id is a float beyond"),
+    "float of 2^53": (
+        {"user": [1.0, 2.0**53], "item": [1, 2]},
+        "row 2, column user: the id is a float of 2^53 or more",
+    ),
+    "float of 2^24": (
+        {"user": pa.array([1.0, 2.0**24], pa.float32()), "item": [1, 2]},
+        "row 2, column user: the id is a float of 2^24 or more, which stands for several integers",
+    ),
+    "infinite user": ({"user": [1.0, float("inf")], "item": [1, 2]}, "row 2, column user: the id is a float of 2^53"),
     "unsigned": (
         {"user": [1, 2], "item": pa.array([1, 2**63], pa.uint64())},
         "row 2, column item: the id is an integer beyond 64 bits",
