@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -202,8 +203,8 @@ def opened(source: Source, on_digest: OnDigest | None = None) -> Iterator[Opened
                 given.seek(0)
                 yield OpenedSource(kind, given)
                 return
-            seekable = source.path is not None and source.path.is_file() and on_digest is None
-            with pa.OSFile(str(source.path)) if seekable else pa.BufferReader(magic + raw.read()) as file:
+            path = source.path if on_digest is None else None
+            with open_file(path) if path and path.is_file() else pa.BufferReader(magic + raw.read()) as file:
                 yield OpenedSource(kind, file)
             return
         if source.suffix in PARQUET_SUFFIXES:
@@ -220,6 +221,11 @@ def opened(source: Source, on_digest: OnDigest | None = None) -> Iterator[Opened
                 f"{source.name} is a zip archive or a spreadsheet", hint="unpack it, or save the sheet as CSV"
             )
         yield OpenedSource("text", _unpacked(source, _Rewound(magic, raw), magic))
+
+
+def open_file(path: Path) -> pa.NativeFile:
+    """A local file as Arrow reads it, whatever the bytes of its name: PyArrow encodes only names that are Unicode."""
+    return pa.OSFile(os.fsencode(path))
 
 
 def _errors_of(source: Source) -> AbstractContextManager[None]:
@@ -330,13 +336,14 @@ def _unpacked(source: Source, stream: _Rewound, magic: bytes) -> ByteStream:
 class _Unpacked:
     """What a packed stream holds, as long as it is in proportion to the stream."""
 
-    def __init__(self, name: str, packed: _Rewound, unpacked: ByteStream) -> None:
+    def __init__(self, name: str, packed: _Rewound, unpacked: pa.NativeFile) -> None:
         self._name, self._packed, self._unpacked = name, packed, unpacked
         self._size = 0
 
     def read(self, size: int, /) -> bytes:
         """At most `size` bytes; none at the end. Raises DataError where there are too many for what was packed."""
-        piece = self._unpacked.read(size)
+        # Not `read`: where that fails, PyArrow keeps the bytes it made room for, as long as the process lives.
+        piece: bytes = self._unpacked.read_buffer(size).to_pybytes()
         self._size += len(piece)
         if self._size > MOST_UNPACKED + MOST_UNPACKED_A_BYTE * self._packed.size:
             raise DataError(

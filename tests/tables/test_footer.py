@@ -61,7 +61,7 @@ def made_up(tmp_path: Path) -> dict[str, bytes]:
 def at_home(monkeypatch: pytest.MonkeyPatch) -> None:
     """s3:// leads to local files, whose paths then are read as those of a store are."""
     home = fs.LocalFileSystem()
-    monkeypatch.setattr(Remote, "open", lambda place: (home, place.uri.removeprefix("s3:/")))
+    monkeypatch.setattr(Remote, "open", lambda place, first=False: (home, place.uri.removeprefix("s3:/")))
 
 
 @pytest.mark.usefixtures("at_home")

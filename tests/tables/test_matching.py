@@ -113,6 +113,9 @@ def test_a_filter_means_the_same_in_every_kind_of_file(tmp_path: Path, form: str
         (pa.float32(), "3", True),
         (pa.decimal128(6, 2), "3.00", True),
         (pa.decimal128(6, 2), "3.001", False),
+        (pa.decimal128(38, 10), f"3.{'0' * 24}1", False),
+        (pa.decimal256(76, 40), "3", True),
+        (pa.decimal128(3, 2), "1e400", False),
         (pa.string_view(), "'3'", True),
         (pa.large_string(), "'3'", True),
         (pa.date32(), "1970-01-04", True),
@@ -140,6 +143,14 @@ def test_a_value_is_compared_exactly_with_a_column_of_any_type(
     else:
         with pytest.raises(DataError, match="lets no row"):
             read_interactions(tmp_path / "a.arrow", where=f"x = {value} or x in ({value}, {value})")
+
+
+def test_decimals_are_not_rounded_to_be_compared(tmp_path: Path) -> None:
+    whole, more = Decimal(3), Decimal(f"3.{'0' * 29}1")
+    table = {"user": [1, 2], "item": [1, 1], "x": pa.array([whole, more], pa.decimal128(38, 30))}
+    path = write_parquet(tmp_path / "a.parquet", table)
+    for where, users in {"x > 3": ["2"], f"x < 3.{'0' * 30}9": ["1"], f"x >= 2.{'9' * 40}": ["1", "2"]}.items():
+        assert [user for user, _, _ in as_rows(read_interactions(path, where=where))] == users, where
 
 
 def test_nan_counts_as_a_missing_value(tmp_path: Path) -> None:

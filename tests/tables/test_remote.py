@@ -32,10 +32,10 @@ from forgetcli.tables import (
     table_format,
 )
 from forgetcli.tables import remote as remote_module
-from forgetcli.tables.remote import RENAMING, Remote, remote, remote_errors
+from forgetcli.tables.remote import GCS_FIRST_RETRIES, GCS_RETRIES, RENAMING, Remote, remote, remote_errors
 from forgetcli.tables.sources import remote_file_errors
 from tests.program import check_error, forget, forget_well
-from tests.tables.tables_made import as_rows, write_parquet
+from tests.tables.tables_made import as_rows, write, write_parquet
 
 HOST = "127.0.0.1"
 BUCKET = "music"
@@ -325,3 +325,23 @@ def test_what_a_store_says_is_told_from_what_arrow_says_of_a_file(error: Excepti
     said = None if kind is MemoryError else r"s3://bucket/a\.csv"
     with pytest.raises(kind, match=said), remote_file_errors(place):
         raise error
+
+
+def test_google_is_asked_first_with_less_patience_than_is_read_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    class Client:
+        @staticmethod
+        def from_uri(uri: str) -> tuple[fs.FileSystem, str]:
+            asked.append(uri.partition("?")[2])
+            return fs.LocalFileSystem(), str(path)
+
+    path = write(tmp_path / "a.csv", "user,item\n1,1\n")
+    monkeypatch.setattr(fs, "FileSystem", Client)
+    assert len(read_records("gs://bucket/a.csv").pair_users) == 1
+    read_records("gs://bucket/a.csv?retry_limit_seconds=99")
+    first, then, *named = asked
+    assert (first, then) == (GCS_FIRST_RETRIES, GCS_RETRIES)
+    assert set(named) == {"retry_limit_seconds=99"}
