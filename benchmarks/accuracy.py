@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
 
 import forgetcli as fc
-from forgetcli.als import gradients
+from forgetcli.gradient import gradients
 from forgetcli.objective import Objective
 
 SWEEPS = 15

@@ -27,6 +27,7 @@ from forgetcli.common import Pairs
 from forgetcli.csr import Csr
 from forgetcli.differences import divergences, overlap, softmax
 from forgetcli.evaluate import held_out_metrics
+from forgetcli.gradient import gradients
 from forgetcli.ids import take_ids
 from forgetcli.interactions import Heldout, Interactions, Removal
 from forgetcli.model import Factors, Model, SideFactors
@@ -335,7 +336,7 @@ class Yardstick:
             "attack": auc(np.concatenate(scores), np.arange(2 * len(scores[0])) < len(scores[0])),
             "divergence": float(np.mean([each.mean() for each in apart.values()])),
             "overlap": float(np.mean([np.nanmean(overlap(listed, self.lists[number])) for number in pairs])),
-            "objective": als.gradients(case.left, factors, case.objective).objective,
+            "objective": gradients(case.left, factors, case.objective).objective,
             "ndcg@20": held_out.get("ndcg@20"),
             "hr@20": held_out.get("hr@20"),
             "auc": None if case.cells is None else case.cells.auc(factors),

@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from forgetcli.als import Standing, SweepReport
+    from forgetcli.als import SweepReport
     from forgetcli.api import (
         as_interactions,
         as_request,
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     )
     from forgetcli.evaluate import evaluator, held_out_metrics
     from forgetcli.files import lock
+    from forgetcli.gradient import Standing
     from forgetcli.ids import Vocabulary, as_ids
     from forgetcli.interactions import Heldout, Interactions, split_holdout
     from forgetcli.interop import (
@@ -73,7 +74,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "forgetcli.als": ("Standing", "SweepReport"),
+    "forgetcli.als": ("SweepReport",),
     "forgetcli.api": (
         "as_interactions",
         "as_request",
@@ -99,6 +100,7 @@ _HOMES = {
     ),
     "forgetcli.evaluate": ("evaluator", "held_out_metrics"),
     "forgetcli.files": ("lock",),
+    "forgetcli.gradient": ("Standing",),
     "forgetcli.ids": ("Vocabulary", "as_ids"),
     "forgetcli.interactions": ("Heldout", "Interactions", "split_holdout"),
     "forgetcli.interop": (

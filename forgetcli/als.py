@@ -1,4 +1,4 @@
-"""Alternating least squares: half-sweeps, the objective, its gradient, and the training loop."""
+"""Alternating least squares: half-sweeps, the objective, and the training loop."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from forgetcli.config import Acceleration, TrainConfig
 from forgetcli.conjugate import RowBasis, conjugate_rows
 from forgetcli.errors import DataError, NumericalError
 from forgetcli.interactions import Csr, Interactions, Vocabulary
-from forgetcli.model import Array, Factors, HistoryEntry, Model, SideFactors
+from forgetcli.model import Factors, HistoryEntry, Model, SideFactors
 from forgetcli.momentum import Momentum
 from forgetcli.objective import Objective
 from forgetcli.profiling import stage
@@ -57,18 +57,6 @@ class HalfSweep:
     products: NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Gradients:
-    """The gradient of the objective, with the objective.
-
-    user, item: (n, k), or (n, k + 1) with the bias last: the derivative by each row's parameters.
-    """
-
-    objective: float
-    user: Array
-    item: Array
-
-
 def half_sweep(
     view: Csr,
     other: SideFactors,
@@ -104,104 +92,9 @@ def _require_solution(failed: int, view: Csr, other: SideFactors) -> None:
     )
 
 
-def gradients(interactions: Interactions, factors: Factors, objective: Objective, *, threads: int = 0) -> Gradients:
-    """The objective and its gradient at these factors."""
-    user, item = (
-        _half_gradients(view, own, other, objective, None, threads)
-        for view, own, other in _both_sides(interactions, factors)
-    )
-    value = float(item[1].sum()) + regularisation(factors.user, interactions.by_user.row_counts(), objective)
-    return Gradients(value, 2 * user[0], 2 * item[0])
-
-
-@dataclass(frozen=True)
-class Standing:
-    """Where factors stand on some data.
-
-    objective:         its value.
-    relative_gradient: the gradient's norm over that of the regularisation's part of it. Where the objective is
-                       stationary, the loss pulls exactly as hard as the regularisation, and this is 0. It has no unit
-                       and does not depend on the data's size.
-    item_norm:         the items' norm in that of their normal matrices.
-    """
-
-    objective: float
-    relative_gradient: float
-    item_norm: float
-
-
-def standing(
-    interactions: Interactions,
-    factors: Factors,
-    objective: Objective,
-    *,
-    value: float | None = None,
-    users: tuple[Array, NDArray[np.float64]] | None = None,
-    threads: int = 0,
-) -> Standing:
-    """Where these factors stand. What has to be summed over a side of more than SAMPLED_ROWS rows is estimated from so
-    many, evenly spaced; but not the objective.
-
-    value: the objective, where it is known.
-    users: half the gradient by all users and their parts of the objective, where they are known.
-    """
-    slack = pull = 0.0
-    for view, own, other in _both_sides(interactions, factors):
-        rows = None if own is factors.user and (users or value is None) else _evenly_spaced(len(own))
-        some = own if rows is None else own.take(rows)
-        if own is factors.user and users:
-            gradient, losses = users
-        else:
-            gradient, losses, squares = _half_gradients(view, some, other, objective, rows, threads)
-        if value is None:
-            value = float(losses.sum()) + regularisation(other, view.column_counts(threads), objective)
-        counts = view.row_counts() if rows is None else view.row_counts()[rows]
-        weight = len(own) / len(some)
-        slack += weight * float(np.einsum("nk,nk->", gradient, gradient, dtype=np.float64))
-        pull += weight * float(np.square(objective.row_scales(counts)) @ _row_squares(some))
-    assert value is not None
-    relative = float(np.sqrt(slack / pull)) if pull > 0 else float(slack > 0)
-    return Standing(value, relative, float(np.sqrt(max(weight * squares.sum(), 0.0))))
-
-
-SAMPLED_ROWS = 8_000
-"""Enough rows for a sum of squares to be known to several per cent, as a figure that is reported asks for."""
-
-
-def _evenly_spaced(n: int) -> NDArray[np.int64] | None:
-    """SAMPLED_ROWS of n rows, or None for all of them."""
-    return None if n <= SAMPLED_ROWS else np.linspace(0, n - 1, SAMPLED_ROWS).astype(np.int64)
-
-
-def _both_sides(interactions: Interactions, factors: Factors) -> tuple[tuple[Csr, SideFactors, SideFactors], ...]:
-    return (
-        (interactions.by_user, factors.user, factors.item),
-        (interactions.by_item, factors.item, factors.user),
-    )
-
-
-def _half_gradients(
-    view: Csr,
-    own: SideFactors,
-    other: SideFactors,
-    objective: Objective,
-    rows: NDArray[np.int64] | None,
-    threads: int,
-) -> tuple[Array, NDArray[np.float64], NDArray[np.float64]]:
-    """Half the gradient by the given rows, whose parameters are `own`; their parts of the objective; and their
-    parameters' squares in the norm of their normal matrices."""
-    return _native.row_gradients(
-        **row_arguments(view, other, objective, threads),
-        factors=own.factors,
-        bias=own.bias,
-        rows=rows,
-        threads=threads,
-    )
-
-
 def regularisation(side: SideFactors, counts: NDArray[np.int64], objective: Objective) -> float:
     """λ Σ s (|p|² + b²) over one side's rows, summed in float64."""
-    return float(objective.row_scales(counts) @ _row_squares(side))
+    return float(objective.row_scales(counts) @ side.squares())
 
 
 def starting_items(items: Vocabulary, config: TrainConfig) -> SideFactors:
@@ -403,8 +296,3 @@ def row_arguments(view: Csr, other: SideFactors, objective: Objective, threads: 
         "reg": objective.reg,
         "reg_by_count": objective.reg_by_count,
     }
-
-
-def _row_squares(side: SideFactors) -> NDArray[np.float64]:
-    squares = np.einsum("nk,nk->n", side.factors, side.factors, dtype=np.float64)
-    return np.asarray(squares + np.square(side.bias, dtype=np.float64))

@@ -10,7 +10,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from forgetcli import als, differences
+from forgetcli import differences
 from forgetcli.common import CommonGround, ForgottenPairs, Pairs, cautions, forgotten_pairs, remaining_data, still_held
 from forgetcli.comparison import (
     GROUPS,
@@ -25,6 +25,7 @@ from forgetcli.comparison import (
 )
 from forgetcli.errors import UsageError
 from forgetcli.evaluate import held_out_metrics
+from forgetcli.gradient import standing
 from forgetcli.interactions import Heldout, Interactions
 from forgetcli.model import Factors, HistoryEntry, Model
 from forgetcli.objective import Objective
@@ -198,7 +199,7 @@ def _compare_predictions(lineup: _Lineup, users: _Rows, items: _Rows) -> Predict
 def _standings(lineup: _Lineup, data: Interactions, threads: int) -> tuple[Reading, Reading]:
     """The objective and the relative gradient."""
     objective = Objective.of(lineup.models[0].config, data)
-    found = [als.standing(data, factors, objective, threads=threads) for factors in lineup.factors]
+    found = [standing(data, factors, objective, threads=threads) for factors in lineup.factors]
     return lineup.reading([each.objective for each in found]), lineup.reading(
         [each.relative_gradient for each in found]
     )

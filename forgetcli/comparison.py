@@ -145,7 +145,7 @@ class Comparison:
                         is missing, and all when the ranks differ.
     predictions:        by CELLS; those that there are none of are missing.
     objective:          on the remaining data.
-    gradient:           the relative gradient there (see `als.standing`): 0 where further training changes nothing.
+    gradient:           the relative gradient there (see `gradient.standing`): 0 where further training changes nothing.
     rankings:           by GROUPS; a group without users is missing.
     accuracy:           held-out metrics by name, by group ("everyone", "asked"); empty without a test set.
     sweeps:             how many sweeps each model has had in its life.

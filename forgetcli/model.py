@@ -63,6 +63,11 @@ class SideFactors:
         factors[rows], bias[rows] = by.factors, by.bias
         return SideFactors(factors, bias)
 
+    def squares(self) -> NDArray[np.float64]:
+        """(n,) each row's |p|² + b², summed in float64."""
+        squares = np.einsum("nk,nk->n", self.factors, self.factors, dtype=np.float64)
+        return np.asarray(squares + np.square(self.bias, dtype=np.float64))
+
 
 def still(side: SideFactors) -> SideFactors:
     """The change that is none."""

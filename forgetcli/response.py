@@ -16,8 +16,9 @@ from typing import Literal
 
 import numpy as np
 
-from forgetcli.als import Standing, half_sweep, regularisation, standing, sweep
+from forgetcli.als import half_sweep, regularisation, sweep
 from forgetcli.drift_free import MOVE_TOLERANCE, Formed, Trained
+from forgetcli.gradient import Standing, standing
 from forgetcli.interactions import Interactions, Remaining, Removal
 from forgetcli.krylov import BRACKET, MAX_VECTORS, Filtered, absorbed, filtered_solution, inner
 from forgetcli.linearised import LinearisedSweep

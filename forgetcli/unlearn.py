@@ -9,8 +9,9 @@ from typing import Literal
 
 import numpy as np
 
-from forgetcli.als import Evaluate, Progress, Standing, check_confidences, descend, standing, train
+from forgetcli.als import Evaluate, Progress, check_confidences, descend, train
 from forgetcli.errors import DataError
+from forgetcli.gradient import Standing, standing
 from forgetcli.interactions import Interactions, Remaining
 from forgetcli.model import Factors, HistoryEntry, Model
 from forgetcli.momentum import momentum_weight

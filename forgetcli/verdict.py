@@ -192,11 +192,23 @@ class Audit:
 
 
 def decide(
-    memory: Memory | None, membership: Membership | None, *, retrains: int, still_held: int | None, noun: str
+    memory: Memory | None,
+    membership: Membership | None,
+    *,
+    retrains: int,
+    still_held: int | None,
+    noun: str,
+    trained_anew: bool = False,
 ) -> tuple[Finding, str]:
-    """The verdict, and in plain words. noun: what was forgotten, in the plural."""
+    """The verdict, and in plain words.
+
+    noun:         what was forgotten, in the plural.
+    trained_anew: whether the model is known to be a retrain itself: then its distance from others is its seed's.
+    """
     if still_held:
         return Finding.REMEMBERS, f"The model still carries {still_held:,} of the {noun} that were to go."
+    if trained_anew:
+        return Finding.FORGOTTEN, _sentence_of_retrain(memory, retrains, noun)
     if memory is None:
         return Finding.UNDECIDED, (
             f"None of the forgotten {noun} has its user or its item in every model: what is left of them cannot be "
@@ -233,6 +245,17 @@ def decide(
     return Finding.FORGOTTEN, (
         f"Nothing of {what} can be found beyond what {themselves}: {left} of their memory, where the retrains have "
         f"{shown}."
+    )
+
+
+def _sentence_of_retrain(memory: Memory | None, retrains: int, noun: str) -> str:
+    sentence = f"The model was trained anew and has never seen the {noun} that were to go"
+    if memory is None or memory.unlearned is None or memory.retrained is None or memory.band is None:
+        return f"{sentence}."
+    shown = f"{_percent(memory.retrained.mean)} ± {_percent((memory.band[1] - memory.band[0]) / 2)}"
+    return (
+        f"{sentence}: what looks like {_percent(memory.unlearned)} of their memory is its seed's, where {retrains} "
+        f"retrains of other seeds show {shown}."
     )
 
 

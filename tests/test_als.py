@@ -9,6 +9,7 @@ import pytest
 from forgetcli import als
 from forgetcli.config import TrainConfig
 from forgetcli.errors import DataError, NumericalError
+from forgetcli.gradient import gradients
 from forgetcli.interactions import Interactions
 from forgetcli.model import Factors, SideFactors
 from forgetcli.objective import Objective
@@ -50,14 +51,14 @@ def test_each_half_sweep_lowers_the_objective(name: str) -> None:
     data, config = interactions(), dataclasses.replace(CONFIGS[name], sweeps=1)
     objective = Objective.of(config, data)
     factors = als.train(data, config).factors
-    value = als.gradients(data, factors, objective).objective
+    value = gradients(data, factors, objective).objective
     for _ in range(6):
         user = als.half_sweep(data.by_user, factors.item, objective).side
         factors = dataclasses.replace(factors, user=user)
-        after_users = als.gradients(data, factors, objective).objective
+        after_users = gradients(data, factors, objective).objective
         item = als.half_sweep(data.by_item, factors.user, objective).side
         factors = dataclasses.replace(factors, item=item)
-        after_items = als.gradients(data, factors, objective).objective
+        after_items = gradients(data, factors, objective).objective
         assert value > after_users > after_items
         value = after_items
 
@@ -67,7 +68,7 @@ def test_the_gradient_is_the_objectives_finite_difference(name: str) -> None:
     data, config = interactions(n_users=9, n_items=7, density=0.5), CONFIGS[name]
     objective = Objective.of(config, data)
     factors = als.train(data, dataclasses.replace(config, sweeps=1)).factors
-    at = als.gradients(data, factors, objective)
+    at = gradients(data, factors, objective)
     step = 1e-6
 
     def value(side: str, row: int, column: int, shift: float) -> float:
@@ -75,7 +76,7 @@ def test_the_gradient_is_the_objectives_finite_difference(name: str) -> None:
         matrix = with_bias(old)
         matrix[row, column] += shift
         new = SideFactors(np.ascontiguousarray(matrix[:, :-1]), np.ascontiguousarray(matrix[:, -1]))
-        return als.gradients(data, dataclasses.replace(factors, **{side: new}), objective).objective
+        return gradients(data, dataclasses.replace(factors, **{side: new}), objective).objective
 
     for side, gradient in (("user", at.user), ("item", at.item)):
         for row in range(0, len(gradient), 3):
@@ -87,7 +88,7 @@ def test_the_gradient_is_the_objectives_finite_difference(name: str) -> None:
 @pytest.mark.parametrize("name", CONFIGS)
 def test_the_gradient_of_the_side_solved_last_is_zero(name: str) -> None:
     data, config = interactions(), CONFIGS[name]
-    at = als.gradients(data, als.train(data, config).factors, Objective.of(config, data))
+    at = gradients(data, als.train(data, config).factors, Objective.of(config, data))
     assert np.abs(at.item).max() < 1e-10 * np.abs(at.user).max() + 1e-9
     assert at.objective == pytest.approx(als.train(data, config).history[-1].objective, rel=1e-10)
 

@@ -12,6 +12,7 @@ from forgetcli import als, comparing
 from forgetcli.comparison import CELLS, GROUPS, ROWS, Contrast, Reading, Spread
 from forgetcli.errors import DataError, UsageError
 from forgetcli.evaluate import held_out_metrics
+from forgetcli.gradient import standing
 from forgetcli.interactions import Heldout, Interactions, split_holdout
 from forgetcli.model import Model, SideFactors
 from forgetcli.objective import Objective
@@ -102,7 +103,7 @@ def test_the_relative_gradient_is_that_on_what_remains() -> None:
     data = each.unlearned.interactions
     assert data is not None
     objective = Objective.of(each.unlearned.config, data)
-    stands = als.standing(data, each.original.factors, objective)
+    stands = standing(data, each.original.factors, objective)
     expected = stands.objective, stands.relative_gradient
     assert (found.objective.original, found.gradient.original) == pytest.approx(expected)
 

@@ -12,8 +12,9 @@ import pytest
 from numpy.typing import NDArray
 
 import forgetcli as fc
-from forgetcli import _native, als, conjugate, unlearn
+from forgetcli import _native, conjugate, unlearn
 from forgetcli.conjugate import RowBasis
+from forgetcli.gradient import gradients
 from forgetcli.model import SideFactors
 from forgetcli.objective import Objective
 from tests.made import THREADS
@@ -217,7 +218,7 @@ def test_inexact_sweeps_reach_what_exact_ones_do(name: str, interactions: fc.Int
 def test_the_objective_in_the_history_is_that_of_the_factors(name: str, interactions: fc.Interactions) -> None:
     config = replace(CONFIGS[name], dtype="float64")
     model = fc.train(interactions, config)
-    value = als.gradients(interactions, model.factors, Objective.of(config, interactions)).objective
+    value = gradients(interactions, model.factors, Objective.of(config, interactions)).objective
     assert model.history[-1].objective == pytest.approx(value, rel=1e-12)
 
 

@@ -42,19 +42,20 @@ ALLOWED = {
     "moments": "_native csr model objective",
     "conjugate": "_native csr model moments objective",
     "als": "_native config conjugate errors interactions model momentum objective profiling seeding",
+    "gradient": "_native als csr interactions model objective",
     "krylov": "_native model",
     "linearised": "_native als csr model moments objective",
     "drift": "krylov linearised model",
     "drift_free": "_native als csr drift interactions krylov linearised model objective",
-    "response": "als drift_free interactions krylov linearised model objective",
+    "response": "als drift_free gradient interactions krylov linearised model objective",
     "interop": "als config csr directories errors files ids interactions model npz objective tables",
-    "unlearn": "als errors interactions model momentum objective records response",
+    "unlearn": "als errors gradient interactions model momentum objective records response",
     "recommending": "_native csr errors model profiling",
     "evaluate": "config errors interactions model recommending",
     "common": "csr errors ids interactions model records",
     "differences": "model",
     "comparison": "",
-    "comparing": "als common comparison differences errors evaluate interactions model objective profiling"
+    "comparing": "common comparison differences errors evaluate gradient interactions model objective profiling"
     " recommending records",
     "membership": "common csr model",
     "runs": "comparison errors files",
@@ -65,7 +66,7 @@ ALLOWED = {
     "verification": "als auditing errors interactions model records verdict",
     "api": "als config ids interactions model recommending records tables unlearn",
     "report": "als checkpoint comparison config digests errors ids interactions interop model printable profiling"
-    " receipt recommending records response runs scores system tables unlearn verdict verification",
+    " gradient receipt recommending records response runs scores system tables unlearn verdict verification",
 }
 """By module or package. `cli`, which may import everything, and the package's entrance, which lists everything, are
 left out."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from forgetcli import als, krylov, linearised, response, unlearn
 from forgetcli.config import TrainConfig
+from forgetcli.gradient import gradients
 from forgetcli.interactions import Interactions
 from forgetcli.model import Factors, Model, SideFactors, minus, plus, scaled
 from forgetcli.momentum import momentum_weight
@@ -298,7 +299,7 @@ def test_a_step_worse_than_its_own_exact_sweeps_is_not_taken(
     result = respond(model, request)
     assert (result.path, result.sweeps) == ("fallback", 4 + response.FALLBACK_SWEEPS)
     left = data.without(request.resolve(data).removal).interactions
-    reached = als.gradients(left, drift_free_sweeps(model, request, 4), Objective.of(model.config, left)).objective
+    reached = gradients(left, drift_free_sweeps(model, request, 4), Objective.of(model.config, left)).objective
     assert result.objective is not None
     assert result.objective <= reached * (1 + 1e-6)
 

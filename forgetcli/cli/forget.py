@@ -244,6 +244,7 @@ def _verify(
             request,
             seeds=arguments.verify_seeds or DEFAULT_SEEDS,
             data=done.data,
+            trained_anew=done.result.method == "retrain",
             threads=arguments.threads,
             on_step=session.on_step,
         )

@@ -13,9 +13,9 @@ from forgetcli.receipt import NAME as RECEIPT_SCHEMA
 from forgetcli.system import peak_memory
 
 if TYPE_CHECKING:
-    from forgetcli.als import Standing
     from forgetcli.checkpoint import ModelInfo
     from forgetcli.digests import Digest
+    from forgetcli.gradient import Standing
     from forgetcli.ids import Vocabulary
     from forgetcli.interop import Exported, Imported
     from forgetcli.model import Model

@@ -203,7 +203,7 @@ def _train() -> Shapes:
 
 
 def _forget() -> Shapes:
-    from forgetcli.als import Standing
+    from forgetcli.gradient import Standing
     from forgetcli.response import Path
     from forgetcli.unlearn import Method
     from forgetcli.verification import Verification

@@ -9,9 +9,9 @@ from forgetcli.receipt import Match, Receipt
 from forgetcli.report.text import count, duration, figure, metrics, paragraph, size, sparkline, summary
 
 if TYPE_CHECKING:
-    from forgetcli.als import Standing
     from forgetcli.checkpoint import ModelInfo
     from forgetcli.config import TrainConfig
+    from forgetcli.gradient import Standing
     from forgetcli.interactions import Heldout
     from forgetcli.interop import Exported, Imported
     from forgetcli.model import HistoryEntry, Model

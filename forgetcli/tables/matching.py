@@ -173,10 +173,9 @@ class _Typed:
             operator, whole = _exactly(operator, _in_units(value, kind), kind)
             return COMPARE[operator](self.x, _integral_array([whole], kind)[0])
         if pa.types.is_decimal(kind):
-            try:
-                return COMPARE[operator](self.x, pa.scalar(value, kind))
-            except pa.ArrowInvalid:  # more digits than the column has
-                return _Typed(self.x.cast(pa.float64()), pa.float64()).compared(operator, value)
+            operator, units = _exactly(operator, Fraction(value) * Fraction(10) ** kind.scale, kind)  # type: ignore[arg-type]
+            digits = tuple(map(int, str(abs(units))))
+            return COMPARE[operator](self.x, pa.scalar(Decimal((int(units < 0), digits, -kind.scale)), kind))
         if pa.types.is_floating(kind):
             number = pa.scalar(float(value), kind)  # type: ignore[arg-type]
             if operator == "!=":  # so that NaN, which is no value, is left out
@@ -246,7 +245,10 @@ def _exactly(operator: Operator, value: Fraction, kind: pa.DataType) -> tuple[Op
 
 
 def _range(kind: pa.DataType) -> tuple[int, int]:
-    """The lowest and the highest whole number of an integer type, or of the integers that a type of times is."""
+    """The lowest and the highest whole number of an integer type, or of the integers that a type of times or of
+    decimals is."""
+    if pa.types.is_decimal(kind):
+        return 1 - 10**kind.precision, 10**kind.precision - 1
     bits = kind.bit_width
     if pa.types.is_unsigned_integer(kind):
         return 0, 2**bits - 1

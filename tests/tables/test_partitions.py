@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -146,3 +147,27 @@ def test_what_only_calls_itself_arrow_is_refused(tmp_path: Path) -> None:
         read_interactions(write(tmp_path / "a.feather", "user,item\n1,1\n"))
     with pytest.raises(DataError, match="Feather file of version 1"):
         read_interactions(write(tmp_path / "a", b"FEA1\0\0\0\0"))
+
+
+@pytest.mark.parametrize("name", [b"user=a%FF", b"user=a\xff", b"us\xe9r=1"])
+def test_a_directory_whose_name_is_not_utf8_is_refused_rather_than_taken_for_another(
+    tmp_path: Path, name: bytes
+) -> None:
+    directory = os.fsencode(tmp_path) + b"/" + name
+    try:
+        os.mkdir(directory)
+    except OSError:
+        pytest.skip("this file system takes names in UTF-8 alone")
+    content = write_parquet(tmp_path / "a", {"item": [1], "rating": [1.0]}).read_bytes()
+    write(Path(os.fsdecode(directory)) / "p.parquet", content)
+    with pytest.raises(DataError, match="which is not UTF-8"):
+        read_interactions(tmp_path)
+
+
+def test_a_file_may_have_any_name(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"p\xff.parquet")
+    try:
+        write(path, write_parquet(tmp_path / "a", {"user": [1], "item": [2], "rating": [3.0]}).read_bytes())
+    except OSError:
+        pytest.skip("this file system takes names in UTF-8 alone")
+    assert as_rows(read_interactions(path)) == [("1", "2", 3.0)]
