@@ -4,7 +4,6 @@
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/tuple.h>
 
-#include <numeric>
 #include <tuple>
 
 #include "conjugate.h"
@@ -18,11 +17,13 @@ namespace {
 // Rows with at least so many entries for each piece of the table that the cache holds are solved together, piece by
 // piece: reading the row's own vectors then costs little beside its entries.
 constexpr std::int64_t ENTRIES_A_TILE = 8;
-// A part of a row has at most so many entries, and parts that go over the table together about so many in all, or fewer
-// where threads would have none: tens of milliseconds of work. Which parts go together changes no part's sum.
-constexpr std::int64_t PART = 1 << 18, PARTS_TOGETHER = 1 << 20;
+// A part of a row has at most so many entries, and parts that go over the table together at most about so many in all,
+// tens of milliseconds of work; of few entries, each thread gets so many groups of parts.
+constexpr std::int64_t PART = 1 << 16, PARTS_TOGETHER = 1 << 20, GROUPS_A_THREAD = 2;
 // What the states and parts of the rows that are solved together may take.
 constexpr std::int64_t STATES_BYTES = 64 << 20;
+// What one pass over an element of an entry weighs in multiplications of an exact solution: the memory sets the time.
+constexpr std::int64_t PASS_WORK = 8;
 // More steps than these are rarely taken: rows are balanced as if there were no more.
 constexpr int USUAL_STEPS = 64;
 // Rows of the table that one task rotates.
@@ -43,9 +44,7 @@ class ConjugateSolver {
   public:
     ConjugateSolver(const ConjugateSystem<T>& system, const RowList& rows, ConjugateSolution<T> first, int threads)
         : s_(system), o_(s_.objective), kernels_(conjugate_kernels<T>()), rows_(rows), first_(first),
-          threads_(threads), scratch_(threads, kernels_.scratch_size(width())), places_(kernels_.cached(width())) {
-        std::iota(places_.begin(), places_.end(), 0);
-        s_.count = places_.data();
+          threads_(threads), scratch_(threads, kernels_.scratch_size(width())) {
         rotate_table();
     }
 
@@ -54,7 +53,7 @@ class ConjugateSolver {
         const std::int64_t passes = std::min(s_.steps, USUAL_STEPS) + 1, w = width(), cached = kernels_.cached(width());
         const std::int64_t longest = std::min(PART, std::max(cached, ENTRIES_A_TILE * pieces(o_.n_other, cached)));
         heavy(longest);
-        for_ranges(o_, rows_, 2 * w * passes, 2 * w * (w + 8 * passes), threads_,
+        for_ranges(o_, rows_, PASS_WORK * w * passes, 2 * w * (w + PASS_WORK * passes), threads_,
                    [=](std::int64_t entries) { return entries <= longest; },
                    [&](std::int64_t begin, std::int64_t end, int worker) {
                        failed_.record(
@@ -104,10 +103,10 @@ class ConjugateSolver {
         const std::int64_t size = kernels_.state_size(width());
         ScratchPool<T> states(1, static_cast<std::int64_t>(rows.size()) * size), sums(1, count * width());
         std::vector<ConjugatePart<T>> parts;
-        std::vector<std::int64_t> groups{0};  // where each group of parts begins
-        std::int64_t entries = 0, together = 0;
+        std::vector<std::int64_t> groups{0};  // where each group of parts begins: a matter of time alone
+        std::int64_t together = 0, entries = 0;
         for (const Heavy& row : rows) entries += row.entries;
-        const std::int64_t most = std::min(PARTS_TOGETHER, entries / resolve_threads(threads_));
+        const std::int64_t most = std::min(PARTS_TOGETHER, entries / (GROUPS_A_THREAD * resolve_threads(threads_)));
         for (std::size_t i = 0; i < rows.size(); ++i) {
             rows[i].state.memory = states.of(0) + static_cast<std::int64_t>(i) * size;
             const std::int64_t first = o_.indptr[rows_[rows[i].position]];
@@ -160,7 +159,6 @@ class ConjugateSolver {
     int threads_;
     ScratchPool<T> scratch_;
     Buffer<T> table_;
-    std::vector<std::int32_t> places_;
     FirstFailed failed_;
 };
 
@@ -200,7 +198,6 @@ std::tuple<Output<T, 2>, Output<T, 1>, Output<double, 1>, std::int64_t> conjugat
                                     offsets.data(),
                                     factors.data(),
                                     bias.data(),
-                                    nullptr,
                                     steps};
     ConjugateSolution<T> first{};
     auto factors_out = new_matrix<T>(list.count, o.rank, &first.factors);
