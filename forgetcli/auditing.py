@@ -16,10 +16,26 @@ from forgetcli.model import Factors, Model
 from forgetcli.records import ForgetRequest
 from forgetcli.revival import Scene, revive
 from forgetcli.scores import Scores
-from forgetcli.verdict import FEWEST_RETRAINS, ROUGH_BAND, Attack, Audit, Membership, Memory, decide, outside_by_chance
+from forgetcli.verdict import (
+    FEWEST_RETRAINS,
+    ROUGH_BAND,
+    Attack,
+    Audit,
+    Finding,
+    Membership,
+    Memory,
+    decide,
+    outside_by_chance,
+)
 
 _OUTER_PERCENTS = 2.5, 97.5
 """Between them lie 95 % of the bootstrap's replicates."""
+
+SEEMS_A_RETRAIN = (
+    "By its history the unlearned model was itself trained on what remains, from the first sweep on. If that is so, it "
+    "never saw the records, and what lies outside the retrains' band is its seed's."
+)
+_OUTSIDE = (Finding.REMEMBERS, Finding.OVERCORRECTED)
 
 
 def audit(
@@ -65,7 +81,11 @@ def audit(
         memory=memory,
         membership=membership,
         scores=_scores(scene, pairs, rng, explicit) if membership else None,
-        cautions=(*cautions(unlearned, retrained, request), *_cautions(scene, len(retrained))),
+        cautions=(
+            *cautions(unlearned, retrained, request),
+            *([SEEMS_A_RETRAIN] if _seems_a_retrain(unlearned, held) and finding in _OUTSIDE else []),
+            *_cautions(scene, len(retrained)),
+        ),
     )
 
 
@@ -197,6 +217,12 @@ def _values(forgotten: Pairs, explicit: bool) -> NDArray[np.float64]:
             hint="give the data that it was trained on as `data`",
         )
     return forgotten.values
+
+
+def _seems_a_retrain(model: Model, held: int | None) -> bool:
+    """Whether the model has had nothing but sweeps on data without the records, as far as its file says. Forgetting
+    leaves the entries from before without an objective; a file can be made to say anything."""
+    return held == 0 and all(step.kind == "sweep" and step.objective is not None for step in model.history)
 
 
 def _cautions(scene: Scene, retrains: int) -> Iterator[str]:

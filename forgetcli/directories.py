@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -23,6 +24,7 @@ def atomic_directory(path: StrPath, *, overwrite: bool, known: frozenset[str]) -
                and it is removed with all it holds; between the two renamings there is neither.
     known:     the names that a directory to be replaced may hold: what holds anything else is somebody else's.
 
+    What replaces a directory or a file of the same name has its mode, and its owner where this process may set it.
     Every file is on the disk under its name when this returns. A killed process may leave a temporary directory beside
     the target, which the next write to the same target removes. Raises FileSystemError, and UsageError for a target
     that is not to be replaced.
@@ -33,10 +35,11 @@ def atomic_directory(path: StrPath, *, overwrite: bool, known: frozenset[str]) -
         parent, prefix = target.parent, f".{target.name[:60]}."
         _remove_orphans(parent, prefix)
         temporary = parent / f"{prefix}{os.urandom(8).hex()}{TEMPORARY_SUFFIX}"
-        temporary.mkdir()
+        temporary.mkdir(mode=0o700 if target.exists() else 0o777)
         try:
             with system.holding(str(temporary)):
                 yield temporary
+                _keep_attributes(temporary, target)
                 _sync(temporary)
                 _put_in_place(temporary, target)
                 system.flush_directory(str(parent))
@@ -66,18 +69,35 @@ def _require_free(target: Path, name: str, overwrite: bool, known: frozenset[str
         raise UsageError(f"{name} is there already", hint="name another place, or replace it with `overwrite`")
 
 
+def _keep_attributes(temporary: Path, target: Path) -> None:
+    """Gives the new files and directories the modes and owners of those that they replace."""
+    if not system.IS_POSIX:
+        return
+    for new in (temporary, *temporary.rglob("*")):
+        with suppress(FileNotFoundError):
+            old = os.lstat(target / new.relative_to(temporary))
+            if stat.S_ISLNK(old.st_mode):
+                continue
+            with suppress(PermissionError):
+                os.chown(new, old.st_uid, old.st_gid)
+            new.chmod(stat.S_IMODE(old.st_mode) & 0o777)
+
+
 def _put_in_place(temporary: Path, target: Path) -> None:
     if not target.exists():
         os.rename(temporary, target)
         return
     aside = temporary.with_name(f"{temporary.name.removesuffix(TEMPORARY_SUFFIX)}.old{TEMPORARY_SUFFIX}")
-    os.rename(target, aside)
     try:
+        os.rename(target, aside)
         os.rename(temporary, target)
-    except OSError:
-        os.rename(aside, target)
+    except BaseException:  # Ctrl-C between the two among them
+        if aside.exists() and not target.exists():
+            os.rename(aside, target)
         raise
-    shutil.rmtree(aside)
+    finally:
+        if aside.exists():  # another export may have taken the place meanwhile
+            shutil.rmtree(aside)
 
 
 def _sync(directory: Path) -> None:

@@ -72,7 +72,7 @@ def file_system_errors(path: StrPath, doing: str) -> Iterator[None]:
             ) from error
         reason, hint = _REASONS.get(number, (os.strerror(number).lower() if number else str(error), None))
         directory = os.path.dirname(os.path.realpath(path))
-        if number == errno.ENOENT and not os.path.isdir(directory):
+        if number == errno.ENOENT and doing == "write" and not os.path.isdir(directory):
             hint = f"create the directory {directory} first"
         raise FileSystemError(f"cannot {doing} {os.fspath(path)}: {reason}", hint) from error
 
@@ -253,9 +253,18 @@ def _keep_attributes(descriptor: int, target: str, old: os.stat_result) -> None:
             except PermissionError:
                 mode &= ~0o070
     if sys.platform == "linux":
+        _keep_access_list(descriptor, target)
+    os.fchmod(descriptor, mode)
+
+
+def _keep_access_list(descriptor: int, target: str) -> None:
+    """Gives the new file the access list of the old one, or none where that has none: its directory may have handed
+    down one that lets others read it. File systems without such lists are left alone."""
+    if sys.platform == "linux":
+        with suppress(OSError):
+            os.removexattr(descriptor, _ACL)
         with suppress(OSError):
             os.setxattr(descriptor, _ACL, os.getxattr(target, _ACL))
-    os.fchmod(descriptor, mode)
 
 
 def _confirm(path: StrPath, target: str) -> None:

@@ -51,6 +51,7 @@ def verify(
     *,
     seeds: int = FEWEST_RETRAINS,
     data: Interactions | None = None,
+    trained_anew: bool = False,
     threads: int = 0,
     on_step: Callable[[str], None] | None = None,
 ) -> Verification:
@@ -64,6 +65,9 @@ def verify(
     original:  the model before.
     seeds:     how many retrains, at least FEWEST_RETRAINS, of seeds that follow the model's own.
     data:      the interactions before, where the original does not carry them.
+    trained_anew:
+               whether the unlearned model is a retrain itself (`ForgetResult.method` says so): it is measured all the
+               same, but one such model in a few lies outside the band of others by its seed alone.
     on_step:   called with a few words on each sweep.
 
     Raises UsageError for too few seeds, DataError when the forgotten ratings are not known.
@@ -84,7 +88,7 @@ def verify(
     ]
     memory = memory_left(unlearned, retrained, original, request, data=data)
     noun = "ratings" if original.config.objective == "explicit" else "interactions"
-    finding, sentence = decide(memory, None, retrains=seeds, still_held=0, noun=noun)
+    finding, sentence = decide(memory, None, retrains=seeds, still_held=0, noun=noun, trained_anew=trained_anew)
     return Verification(seeds, finding, sentence, memory, outside_by_chance(seeds))
 
 

@@ -14,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from forgetcli import als, checkpoint
-from forgetcli.auditing import audit
+from forgetcli.auditing import SEEMS_A_RETRAIN, audit, memory_left
 from forgetcli.comparison import Spread
 from forgetcli.config import TrainConfig
 from forgetcli.errors import DataError, UsageError
@@ -326,12 +326,12 @@ def test_the_verdict_in_words() -> None:
     assert verdict(0.001) == (
         Finding.FORGOTTEN,
         "Nothing of the 9,755 forgotten ratings can be found beyond what 3 retrains show among themselves: "
-        "0.1 % of their memory, where the retrains have 0.4 % ± 1.1 %.",
+        "0.1 % of their memory, where the retrains' band is −0.7 % to 1.5 %.",
     )
     assert verdict(0.038) == (
         Finding.REMEMBERS,
         "3.8 % of the memory of the 9,755 forgotten ratings is left, more than 3 retrains show among themselves: "
-        "0.4 % ± 1.1 %.",
+        "−0.7 % to 1.5 %.",
     )
     finding, sentence = verdict(-0.06)
     assert finding is Finding.OVERCORRECTED
@@ -355,3 +355,18 @@ def test_no_model_has_forgotten_that_an_attacker_sees_through() -> None:
     # Three retrains with a deviation of 0.009 leave room for 0.0447 = 4.303 · 0.009 · √(4/3).
     assert not dataclasses.replace(attack, retrained=Spread(0.58, 0.009, 3)).succeeds
     assert dataclasses.replace(attack, retrained=Spread(0.58, 0.008, 3)).succeeds
+
+
+def test_a_model_whose_file_says_that_it_is_a_retrain_is_not_accused_without_saying_so() -> None:
+    each = case("explicit")
+    by_memory = sorted(
+        (retrain(each.original, each.request, seed=seed)[0] for seed in range(30, 38)),
+        key=lambda model: memory_left(model, each.retrained, each.original, each.request).unlearned,  # type: ignore
+    )
+    among, far_off = by_memory[:3], by_memory[-1]
+    assert audit(far_off, among, each.original, each.request).finding is Finding.REMEMBERS
+    assert SEEMS_A_RETRAIN in audit(far_off, among, each.original, each.request).cautions
+    assert SEEMS_A_RETRAIN not in audit(among[1], by_memory[::2], each.original, each.request).cautions
+    remembers = audit(each.unlearned, each.retrained, each.original, each.request)
+    assert remembers.finding is Finding.REMEMBERS
+    assert SEEMS_A_RETRAIN not in remembers.cautions

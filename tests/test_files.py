@@ -17,7 +17,7 @@ import pytest
 
 from forgetcli import files
 from forgetcli.errors import FileSystemError
-from forgetcli.files import TEMPORARY_SUFFIX, atomic_write, check_writable, hard_links, lock
+from forgetcli.files import TEMPORARY_SUFFIX, atomic_write, check_writable, file_system_errors, hard_links, lock
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may become somebody else")
 
@@ -353,6 +353,12 @@ def test_a_path_that_cannot_be_written_is_refused_with_its_reason(
     assert names(tmp_path) == before
 
 
+def test_nobody_is_told_to_create_the_directory_of_what_is_to_be_read(tmp_path: Path) -> None:
+    with pytest.raises(FileSystemError, match="no such file") as raised, file_system_errors(tmp_path / "a/b", "read"):
+        (tmp_path / "a/b").read_bytes()
+    assert raised.value.hint is None
+
+
 def test_asking_whether_a_file_can_be_written_changes_nothing(tmp_path: Path) -> None:
     check_writable(tmp_path / "new")
     assert names(tmp_path) == []
@@ -417,3 +423,23 @@ def test_a_file_that_is_not_there_cannot_be_locked(tmp_path: Path) -> None:
     with pytest.raises(FileSystemError, match="no such file"), lock(tmp_path / "model"):
         pass
     assert names(tmp_path) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="access lists as Linux keeps them")
+def test_a_file_without_an_access_list_is_given_none_by_its_directory(tmp_path: Path) -> None:
+    target = tmp_path / "model"
+    target.write_bytes(b"old")
+    target.chmod(0o640)
+    everyone = 0xFFFFFFFF
+    entries = ((1, 6, everyone), (2, 4, 12345), (4, 4, everyone), (0x10, 4, everyone), (0x20, 0, everyone))
+    try:
+        listed = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+        os.setxattr(tmp_path, "system.posix_acl_default", listed)
+    except OSError:
+        pytest.skip("this file system has no access lists")
+    write(target, b"new")
+    with pytest.raises(OSError, match="No data"):
+        os.getxattr(target, "system.posix_acl_access")
+    assert target.stat().st_mode & 0o777 == 0o640
+    write(tmp_path / "other", b"new")
+    assert os.getxattr(tmp_path / "other", "system.posix_acl_access")  # as any new file there has one

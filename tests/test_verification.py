@@ -87,3 +87,18 @@ def _rows(model: Model, users: NDArray[np.int64], items: NDArray[np.int64]) -> F
         SideFactors(item.factors[items], item.bias[items]),
         model.factors.global_mean,
     )
+
+
+def test_a_retrain_has_forgotten_wherever_its_seed_lies() -> None:
+    """One retrain in four lies outside the band of three others: that is no memory."""
+    request = some_pairs()
+    findings, measured = set(), set()
+    for seed in range(8):
+        original = als.train(interactions(), dataclasses.replace(CONFIGS["plain"], seed=seed))
+        unlearned = forget(original, request, method="retrain").model
+        found = verify(unlearned, original, request, trained_anew=True)
+        assert found.sentence.startswith("The model was trained anew")
+        findings.add(found.finding)
+        measured.add(verify(unlearned, original, request).finding)
+    assert findings == {Finding.FORGOTTEN}
+    assert measured > {Finding.FORGOTTEN}, "no seed here is one of those"

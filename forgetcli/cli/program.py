@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 
+from forgetcli.cli import streams
 from forgetcli.cli.commands import COMMANDS, module_of, parser_of
 from forgetcli.cli.limits import not_enough_memory, run_within_limits, tells_of_no_memory
 from forgetcli.errors import FileSystemError, ForgetError, UsageError
@@ -56,6 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for stream in (sys.stdout, sys.stderr):
             stream.reconfigure(encoding="utf-8")
     if arguments is None:
+        streams.prepare()
         sys.meta_path.insert(0, _WithoutPandas)
     try:
         return run_within_limits(lambda: _guarded(given)) if arguments is None else _guarded(given)
@@ -176,8 +177,7 @@ def _tell_error(message: str, hint: str | None) -> None:
 
 
 def _tell(text: str) -> None:
-    with suppress(OSError):  # where nobody listens, the exit code still says it
-        print(text, file=sys.stderr, flush=True)
+    print(text, file=sys.stderr, flush=True)
 
 
 def _show_traceback(given: list[str]) -> None:

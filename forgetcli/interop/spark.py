@@ -45,13 +45,13 @@ def read_spark(
     if users is not None or items is not None:
         raise DataError("Spark's factors carry their ids", hint="leave `user_ids` and `item_ids` out")
     directory = Path(path)
-    model = _metadata(directory)
+    model = _metadata(path)
     if model.get("class") != f"{_PACKAGE}.ALSModel":
         raise DataError(
             f"{directory} is no ALSModel: its class is {str(model.get('class'))[:80]}",
             hint="of a PipelineModel, name the directory of its ALS stage: stages/..._ALS_...",
         )
-    options = _stated_options(stated) if estimator is None else _trained_options(Path(estimator), model)
+    options = _stated_options(stated) if estimator is None else _trained_options(estimator, model)
     user_ids, user_factors = _factors(directory / "userFactors")
     item_ids, item_factors = _factors(directory / "itemFactors")
     if model.get("rank") != item_factors.shape[1]:
@@ -81,7 +81,7 @@ def _implied(objective: str | None) -> dict[str, Any]:
     return {"reg_scaling": "count", "solved_last": "users", **implicit}
 
 
-def _trained_options(estimator: Path, model: dict[str, Any]) -> dict[str, Any]:
+def _trained_options(estimator: StrPath, model: dict[str, Any]) -> dict[str, Any]:
     """What the estimator's parameters say of the objective."""
     found = _metadata(estimator)
     if found.get("class") != f"{_PACKAGE}.ALS":
@@ -108,8 +108,9 @@ def _trained_options(estimator: Path, model: dict[str, Any]) -> dict[str, Any]:
         raise DataError(f"{estimator} does not have the parameters of an ALS estimator") from error
 
 
-def _metadata(directory: Path) -> dict[str, Any]:
-    with file_system_errors(directory, "read"):
+def _metadata(path: StrPath) -> dict[str, Any]:
+    directory = Path(path)
+    with file_system_errors(path, "read"):  # as it was given: a Path would make s3:/ of s3://
         files = sorted(file for file in (directory / "metadata").iterdir() if file.name.startswith("part-"))
         text = b""
         for file in files:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Protocol, TextIO
 
 from forgetcli.printable import printable
@@ -113,7 +114,8 @@ class Bar:
 
     def step(self, what: str) -> None:
         """See `Display`."""
-        self._write(f"{ERASE_LINE}{printable(what)[: WIDTH - 4]} ...")
+        room = min(WIDTH, get_terminal_size().columns) - len(" ...") - 1  # a line that wraps cannot be erased
+        self._write(f"{ERASE_LINE}{printable(what)[:room]} ...")
 
     def _write(self, text: str) -> None:
         self._stream.write(text)

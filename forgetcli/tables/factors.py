@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, TypeAlias
 
@@ -15,7 +14,7 @@ from forgetcli.errors import DataError
 from forgetcli.ids import Ids, join_ids
 from forgetcli.tables.ids import ids_from_arrow, ids_to_arrow
 from forgetcli.tables.parquet import check_rows
-from forgetcli.tables.sources import Source, file_errors, find_sources
+from forgetcli.tables.sources import Source, file_errors, find_sources, open_file
 
 ListKind: TypeAlias = Literal["fixed", "variable"]
 """Vectors of a type that knows their length (Arrow's fixed-size list, which LanceDB wants), or of lists."""
@@ -38,12 +37,13 @@ def read_factor_table(path: str | Path, id_column: str, factor_column: str) -> t
 
 
 def _read_part(source: Source, id_column: str, factor_column: str) -> tuple[Ids, NDArray[Any]]:
-    with file_errors(source.name):
-        file = pq.ParquetFile(source.path, pre_buffer=False, page_checksum_verification=True)
+    assert source.path is not None  # what a model is read from is a local file
+    with file_errors(source.name), open_file(source.path) as raw:
+        file = pq.ParquetFile(raw, pre_buffer=False, page_checksum_verification=True)
         for column in (id_column, factor_column):
             if (count := file.schema_arrow.names.count(column)) != 1:
                 raise DataError(f"{source.name} has {count or 'no'} column{'s' if count else ''} {column!r}")
-        check_rows(file, os.stat(source.path or "").st_size, source.name)
+        check_rows(file, raw.size(), source.name)
         table = file.read([id_column, factor_column])
         table.validate(full=True)  # what the offsets of lists and texts point at, before they are followed
         ids, vectors = table[id_column], table[factor_column]

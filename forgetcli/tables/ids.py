@@ -15,7 +15,10 @@ from forgetcli.tables.columns import Role
 
 LARGEST_INT64 = 2**63 - 1
 LARGEST_EXACT_FLOAT = 2.0**53
-"""Beyond this a float stands for several integers."""
+"""Beyond this a float of 64 bits stands for several integers."""
+
+EXACT_BITS = {16: 11, 32: 24, 64: 53}
+"""Of floats by their width: from two to this power on, one stands for several whole numbers."""
 
 FIRST_TRIED = 64
 
@@ -134,13 +137,18 @@ def _encode_decimals(texts: pa.Array) -> EncodedIds | None:
 
 
 def plain_values(column: pa.Array) -> pa.Array:
-    """The column without a dictionary, run lengths, views or an extension type around its values."""
+    """The column without a dictionary, run lengths, views or an extension type around its values, and decimals of the
+    widths that all of Arrow's functions know."""
     if isinstance(column, pa.ExtensionArray):
         return plain_values(column.storage)
     if pa.types.is_dictionary(column.type):
+        if pa.types.is_string_view(column.type.value_type):  # as Polars has it; Arrow does not decode it
+            return plain_values(column.dictionary).take(column.indices)
         return plain_values(column.dictionary_decode())
     if pa.types.is_run_end_encoded(column.type):
         return plain_values(pc.run_end_decode(column))
+    if pa.types.is_decimal(column.type) and column.type.bit_width < 128:
+        return column.cast(pa.decimal128(column.type.precision, column.type.scale))
     if pa.types.is_string_view(column.type):
         return column.cast(pa.large_string())
     return column.cast(pa.large_binary()) if pa.types.is_binary_view(column.type) else column
@@ -171,7 +179,7 @@ def _ids_of(values: pa.Array) -> tuple[pa.Array, list[tuple[Mask, str]]]:
         texts, refused = _cast_where_possible(values.cast(pa.large_binary()), pa.large_string(), "not valid UTF-8")
         return _without_empty(texts), refused
     if types.is_floating(kind):
-        return _integral_floats(np.asarray(values.cast(pa.float64())))
+        return _integral_floats(np.asarray(values.cast(pa.float64())), EXACT_BITS[kind.bit_width])
     return _cast_where_possible(values, pa.int64(), "the id is an integer beyond 64 bits with a sign")
 
 
@@ -187,14 +195,14 @@ def _without_empty(texts: pa.Array) -> pa.Array:
     return pc.if_else(empty, pa.scalar(None, texts.type), texts) if pc.any(empty).as_py() else texts
 
 
-def _integral_floats(values: NDArray[np.float64]) -> tuple[pa.Array, list[tuple[Mask, str]]]:
+def _integral_floats(values: NDArray[np.float64], exact_bits: int) -> tuple[pa.Array, list[tuple[Mask, str]]]:
     given = ~np.isnan(values)
-    large = given & (np.abs(values) > LARGEST_EXACT_FLOAT)
+    large = given & (np.abs(values) >= 2.0**exact_bits)
     broken = given & ~large & (values != np.floor(values))
     good = given & ~large & ~broken
     numbers = pa.array(np.where(good, values, 0.0).astype(np.int64), mask=~good)
     return numbers, [
-        (large, "the id is a float beyond 2^53, where it stands for several integers"),
+        (large, f"the id is a float of 2^{exact_bits} or more, which stands for several integers"),
         (broken, "the id is not a whole number"),
     ]
 

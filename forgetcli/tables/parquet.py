@@ -13,6 +13,7 @@ from forgetcli.errors import DataError
 from forgetcli.tables.batches import Batch, Table
 from forgetcli.tables.columns import ColumnOptions, Wanted
 from forgetcli.tables.filters import Filter
+from forgetcli.tables.footer import check_footer, read_footer
 from forgetcli.tables.partitions import Partitions
 from forgetcli.tables.typed import BATCH_ROWS, TypedColumns
 
@@ -57,9 +58,9 @@ def parquet_table(
     if where is None:
         groups: range | list[int] = range(parquet.num_row_groups)
     else:
-        if not remote:
-            _check_groups(parquet, columns.tested_in_file())
-        groups = _groups_to_read(file, where, columns.partitions)
+        footer = read_footer(file)
+        check_footer(footer, file.size(), columns.tested_in_file())
+        groups = _groups_to_read(footer, where, columns.partitions)
     runs = _runs(parquet, groups, longest=1 if remote else None)
     return Table(name, columns.found, _pieces(parquet, columns, runs, threads))
 
@@ -91,23 +92,13 @@ def _runs(
             yield firsts[part[0]], part
 
 
-def _check_groups(parquet: pq.ParquetFile, names: list[str]) -> None:
-    """Raises what Arrow says of a file whose index is broken where these columns are told of.
-
-    When it rules row groups out, Arrow ends the process for that; when it reads, it raises. So a value of each is read,
-    which takes some milliseconds a row group. From a remote file that would be a round trip each: there it is left out.
-    """
-    for group in range(parquet.num_row_groups if names else 0):
-        next(parquet.iter_batches(1, row_groups=[group], columns=names, use_threads=False), None)
-
-
-def _groups_to_read(file: pa.NativeFile, where: Filter, partitions: Partitions) -> list[int]:
+def _groups_to_read(footer: bytes, where: Filter, partitions: Partitions) -> list[int]:
     """The row groups that may hold a row that the filter lets through."""
     import pyarrow.dataset as ds
 
     from forgetcli.tables.matching import pruning
 
-    fragment = ds.ParquetFileFormat().make_fragment(file)
+    fragment = ds.ParquetFileFormat().make_fragment(pa.BufferReader(footer))
     schema = fragment.physical_schema
     stored = pa.schema([field for field in schema if field.name not in partitions])
     kept = fragment.subset(filter=pruning(where, stored), schema=schema)

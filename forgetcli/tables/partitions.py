@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
-from urllib.parse import unquote
+from urllib.parse import unquote_to_bytes
+
+from forgetcli.errors import DataError
+from forgetcli.printable import printable
 
 Partitions: TypeAlias = Mapping[str, int | str | None]
 """By the column's name, the value that it has in all of a file; None is that it has none."""
@@ -22,6 +25,8 @@ def partitions_of(files: Sequence[str]) -> dict[str, Partitions]:
     when they are in all of the files, else text.
 
     files: the paths from the named directory on, with "/" between their parts.
+
+    Raises DataError for a name or a value that is not UTF-8: several such would come to be the same.
     """
     texts = {file: _texts(file) for file in files}
     names = dict.fromkeys(name for values in texts.values() for name in values)
@@ -40,5 +45,15 @@ def partitions_of(files: Sequence[str]) -> dict[str, Partitions]:
 def _texts(file: str) -> dict[str, str | None]:
     pairs = (directory.partition("=") for directory in file.split("/")[:-1])
     return {
-        unquote(name): None if value == NO_VALUE else unquote(value) for name, sign, value in pairs if sign and name
+        _spelled(name): None if value == NO_VALUE else _spelled(value) for name, sign, value in pairs if sign and name
     }
+
+
+def _spelled(part: str) -> str:
+    """A part of a directory's name, without its escapes (%2F)."""
+    try:
+        return unquote_to_bytes(part.encode(errors="surrogateescape")).decode()
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"a directory's name says {printable(part[:80])}, which is not UTF-8", hint="rename the directory"
+        ) from error

@@ -23,8 +23,9 @@ from forgetcli.printable import printable
 
 SCHEMES = ("s3", "gs", "gcs", "hdfs", "viewfs")
 
-GCS_RETRIES = "retry_limit_seconds=30"
-"""Google's client goes on trying for 15 minutes otherwise: too long to be told of a missing network."""
+GCS_RETRIES, GCS_FIRST_RETRIES = "retry_limit_seconds=30", "retry_limit_seconds=5"
+"""Google's client goes on trying for 15 minutes otherwise. The first question is whether anybody is there at all: no
+network or no credentials should be told in seconds."""
 
 ATTEMPTS = 3
 ANONYMOUS = "anonymous"
@@ -66,6 +67,9 @@ _FAULTS = (
 )
 """What a client's words mean, the first that matches; and which hint belongs to it."""
 
+_CLIENTS = "AWS Error|google::cloud|HDFS|errno"
+"""One of these is in whatever else a client says."""
+
 
 @dataclass(frozen=True)
 class Remote:
@@ -88,11 +92,16 @@ class Remote:
             authority, slash, path = rest.rpartition("@")[2].partition("/")
         return printable(f"{self.scheme}://{authority.rpartition('@')[2]}{slash}{path}")
 
-    def open(self) -> tuple[Any, str]:
-        """The file system (pyarrow.fs.FileSystem), and the path in it. Raises FileSystemError and UsageError."""
+    def open(self, *, first: bool = False) -> tuple[Any, str]:
+        """The file system (pyarrow.fs.FileSystem), and the path in it. Raises FileSystemError and UsageError.
+
+        first: whether it is for asking whether there is anything, and gives up early.
+        """
         from pyarrow import fs
 
-        uri = self.uri if self.scheme != "gs" or "retry_limit_seconds" in self.uri else _with(self.uri, GCS_RETRIES)
+        uri = self.uri
+        if self.scheme == "gs" and "retry_limit_seconds" not in uri:
+            uri = _with(uri, GCS_FIRST_RETRIES if first else GCS_RETRIES)
         with remote_errors(self, "read"):
             try:
                 system, path = fs.FileSystem.from_uri(uri)
@@ -164,10 +173,17 @@ def remote_errors(place: Remote, doing: str) -> Iterator[None]:
     """
     try:
         yield
-    except ForgetError:
+    except (ForgetError, MemoryError, pa.ArrowCancelled):
         raise
     except (OSError, pa.ArrowException) as error:
         raise _understood(place, doing, error) from error
+
+
+def is_of_content(error: OSError) -> bool:
+    """Whether an error while a remote file is read is of what the file holds, such as a checksum that does not fit, for
+    which Arrow has the same type as for a store that fails."""
+    said = str(error)
+    return error.errno is None and not any(re.search(each, said) for each in (_CLIENTS, *(of[0] for of in _FAULTS)))
 
 
 def _understood(place: Remote, doing: str, error: Exception) -> FileSystemError:
@@ -203,7 +219,7 @@ def files_under(place: Remote) -> tuple[Any, str, list[str] | None]:
     a file. Raises FileSystemError where there is nothing."""
     from pyarrow import fs
 
-    system, path = place.open()
+    system, path = place.open(first=True)
     with remote_errors(place, "read"):
         path = path.rstrip("/") or path
         info = system.get_file_info(path)
@@ -211,17 +227,17 @@ def files_under(place: Remote) -> tuple[Any, str, list[str] | None]:
             system.get_file_info(fs.FileSelector(path, recursive=False))  # raises for a bucket that is not there
             raise FileNotFoundError
         if info.type != fs.FileType.Directory:
-            return system, path, None
+            return place.open()[0], path, None
         found = system.get_file_info(fs.FileSelector(path, recursive=True))
         files = [each.path[len(path) :].lstrip("/") for each in found if each.type == fs.FileType.File]
-        return system, path, files
+        return place.open()[0], path, files
 
 
 def check_reachable(place: Remote) -> None:
     """Raises the FileSystemError that writing there would raise, as far as can be seen before."""
     from pyarrow import fs
 
-    system, path = place.open()
+    system, path = place.open(first=True)
     with remote_errors(place, "write"):
         if "/" not in path.strip("/") and place.scheme in ("s3", "gs"):
             raise UsageError(f"{place.name} names no file to write")

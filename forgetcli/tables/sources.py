@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -17,7 +18,7 @@ from forgetcli.files import file_system_errors
 from forgetcli.printable import printable
 from forgetcli.tables.frames import ArrowTable, frame_name, is_frame
 from forgetcli.tables.partitions import Partitions, partitions_of
-from forgetcli.tables.remote import Remote, RemoteFile, files_under, remote, remote_errors
+from forgetcli.tables.remote import Remote, RemoteFile, files_under, is_of_content, remote, remote_errors
 
 Place: TypeAlias = str | Path | ArrowTable
 Sources: TypeAlias = Place | Sequence[Place]
@@ -134,11 +135,36 @@ def _files_of(source: Place) -> list[Source]:
     with file_errors(printable(str(path))):
         if not path.is_dir():
             return [Source(path, printable(str(path)))]
-        files = tables_among([str(file.relative_to(path)) for file in path.rglob("*") if file.is_file()])
+        files = tables_among(_files_below(path))
     if not files:
         raise no_tables(printable(str(path)))
     partitions = partitions_of(files)
     return [Source(path / file, printable(str(path / file)), partitions[file]) for file in files]
+
+
+def _files_below(directory: Path) -> list[str]:
+    """The paths from the directory on of all files below it, "/" between their parts; links are followed, but not round
+    in a circle. A link that leads nowhere is among them: whoever opens it is told. Nothing is passed over in silence.
+
+    Raises FileSystemError for a directory that cannot be listed.
+    """
+    found: list[str] = []
+    above: dict[str, frozenset[tuple[int, int]]] = {}
+    for place, directories, names in os.walk(directory, onerror=_raise, followlinks=True):
+        status = os.stat(place)
+        own, parents = (status.st_dev, status.st_ino), above.get(place, frozenset())
+        if own in parents:
+            directories.clear()
+            continue
+        above |= {os.path.join(place, name): parents | {own} for name in directories}
+        files = (Path(place, name) for name in names)
+        found += [file.relative_to(directory).as_posix() for file in files if file.is_file() or not file.exists()]
+    return found
+
+
+def _raise(error: OSError) -> None:
+    with file_system_errors(printable(str(error.filename)), "read"):
+        raise error
 
 
 def _remote_files(place: Remote) -> list[Source]:
@@ -202,8 +228,8 @@ def opened(source: Source, on_digest: OnDigest | None = None) -> Iterator[Opened
                 given.seek(0)
                 yield OpenedSource(kind, given)
                 return
-            seekable = source.path is not None and source.path.is_file() and on_digest is None
-            with pa.OSFile(str(source.path)) if seekable else pa.BufferReader(magic + raw.read()) as file:
+            path = source.path if on_digest is None else None
+            with open_file(path) if path and path.is_file() else pa.BufferReader(magic + raw.read()) as file:
                 yield OpenedSource(kind, file)
             return
         if source.suffix in PARQUET_SUFFIXES:
@@ -222,35 +248,46 @@ def opened(source: Source, on_digest: OnDigest | None = None) -> Iterator[Opened
         yield OpenedSource("text", _unpacked(source, _Rewound(magic, raw), magic))
 
 
+def open_file(path: Path) -> pa.NativeFile:
+    """A local file as Arrow reads it, whatever the bytes of its name: PyArrow encodes only names that are Unicode."""
+    return pa.OSFile(os.fsencode(path))
+
+
 def _errors_of(source: Source) -> AbstractContextManager[None]:
     return remote_file_errors(source.remote.place) if source.remote is not None else file_errors(source.name)
 
 
 @contextmanager
 def remote_file_errors(place: Remote) -> Iterator[None]:
-    """The same as `file_errors` for a remote file: Arrow says by the words alone what was at fault."""
-    with remote_errors(place, "read"):
-        try:
-            yield
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-            raise _damaged(place.name, error) from error
+    """The same as `file_errors` for a remote file."""
+    with remote_errors(place, "read"), _content_errors(place.name, is_of_content):
+        yield
 
 
 @contextmanager
 def file_errors(name: str) -> Iterator[None]:
     """Turns what the file system and Arrow say of a file into this program's errors, with the file's name."""
-    with file_system_errors(name, "read"):
-        try:
-            yield
-        except OSError as error:
-            if error.errno is not None:
-                raise
-            raise _damaged(name, error) from error  # Arrow's word for unpacking and decoding that fail
-        except (pa.ArrowException, UnicodeDecodeError) as error:
-            # Whatever it is that Arrow stumbled over in a file, the file is not sound.
-            if isinstance(error, (MemoryError, pa.ArrowCancelled)) or "worker thread" in str(error):
-                raise
-            raise _damaged(name, error) from error
+    with file_system_errors(name, "read"), _content_errors(name, lambda error: error.errno is None):
+        yield
+
+
+@contextmanager
+def _content_errors(name: str, of_content: Callable[[OSError], bool]) -> Iterator[None]:
+    """Turns what Arrow says of a file's content into DataError.
+
+    of_content: tells an OSError that is Arrow's word for unpacking and decoding that fail from one of the file system.
+    """
+    try:
+        yield
+    except OSError as error:
+        if not of_content(error):
+            raise
+        raise _damaged(name, error) from error
+    except (pa.ArrowException, UnicodeDecodeError) as error:
+        # Whatever it is that Arrow stumbled over in a file, the file is not sound.
+        if isinstance(error, (MemoryError, pa.ArrowCancelled)) or "worker thread" in str(error):
+            raise
+        raise _damaged(name, error) from error
 
 
 def _damaged(name: str, error: Exception) -> DataError:
@@ -324,13 +361,14 @@ def _unpacked(source: Source, stream: _Rewound, magic: bytes) -> ByteStream:
 class _Unpacked:
     """What a packed stream holds, as long as it is in proportion to the stream."""
 
-    def __init__(self, name: str, packed: _Rewound, unpacked: ByteStream) -> None:
+    def __init__(self, name: str, packed: _Rewound, unpacked: pa.NativeFile) -> None:
         self._name, self._packed, self._unpacked = name, packed, unpacked
         self._size = 0
 
     def read(self, size: int, /) -> bytes:
         """At most `size` bytes; none at the end. Raises DataError where there are too many for what was packed."""
-        piece = self._unpacked.read(size)
+        # Not `read`: where that fails, PyArrow keeps the bytes it made room for, as long as the process lives.
+        piece: bytes = self._unpacked.read_buffer(size).to_pybytes()
         self._size += len(piece)
         if self._size > MOST_UNPACKED + MOST_UNPACKED_A_BYTE * self._packed.size:
             raise DataError(

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from forgetcli import Interactions, als, forget
-from forgetcli.errors import DataError, ForgetError, UsageError
+from forgetcli.errors import DataError, FileSystemError, ForgetError, UsageError
 from forgetcli.interop import Stated, import_model
 from forgetcli.objective import Objective
 from forgetcli.records import ForgetRequest
@@ -143,3 +143,8 @@ def test_spark_itself_goes_on_as_we_do(tmp_path: Path) -> None:
     users = als.half_sweep(data().by_user, items, objective).side
     assert apart(items, three.factors.item) < FLOAT32
     assert apart(users, three.factors.user) < FLOAT32
+
+
+def test_a_model_in_a_store_has_to_be_copied_here_first() -> None:
+    with pytest.raises(FileSystemError, match="s3://bucket/als: it has to be a local file"):
+        import_model("s3://bucket/als", "spark", data())

@@ -95,8 +95,22 @@ def _with_a_changed_index(rng: random.Random, content: bytes) -> bytes:
     if len(content) < 12:
         return mutated_bytes(rng, content)
     length = min(struct.unpack("<I", content[-8:-4])[0], len(content) - 12)
-    index = mutated_bytes(rng, content[-8 - length : -8])
+    index = content[-8 - length : -8]
+    index = mutated_bytes(rng, index) if rng.random() < 0.5 else _with_other_statistics(rng, index)
     return content[: -8 - length] + index + struct.pack("<I", len(index)) + b"PAR1"
+
+
+def _with_other_statistics(rng: random.Random, index: bytes) -> bytes:
+    """With a number of eight bytes cut short or made longer, or a column chunk's type changed."""
+    kinds = [at + 1 for at in range(len(index) - 2) if index[at] == 0x15 and index[at + 2] == 0x19]
+    if kinds and rng.random() < 0.4:
+        at = rng.choice(kinds)
+        return index[:at] + bytes([2 * rng.randrange(9)]) + index[at + 1 :]
+    places = [at for at in range(len(index) - 8) if index[at] == 8]
+    if not places:
+        return mutated_bytes(rng, index)
+    at, length = rng.choice(places), rng.choice((0, 1, 4, 7, 9, 12))
+    return index[:at] + bytes([length]) + (index[at + 1 : at + 9] * 2)[:length] + index[at + 9 :]
 
 
 def _as_parquet(table: pa.Table, **options: Any) -> bytes:

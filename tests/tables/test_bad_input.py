@@ -108,8 +108,15 @@ PARQUET_ROWS: dict[str, tuple[dict[str, Any], str]] = {
     "nothing but nulls": ({"user": pa.nulls(2), "item": [1, 2]}, "row 1, column user: no user id"),
     "null in a dictionary": ({"user": pa.array(["a", None]).dictionary_encode(), "item": [1, 2]}, "row 2, column user"),
     "broken user": ({"user": [1.0, 4711.5], "item": [1, 2]}, "row 2, column user: the id is not a whole number"),
-    "float beyond 2^53": ({"user": [1.0, 1e17], "item": [1, 2]}, "row 2, column user: the id is a float beyond 2^53"),
-    "infinite user": ({"user": [1.0, float("inf")], "item": [1, 2]}, "row 2, column user: the id is a float beyond"),
+    "float of 2^53": (
+        {"user": [1.0, 2.0**53], "item": [1, 2]},
+        "row 2, column user: the id is a float of 2^53 or more",
+    ),
+    "float of 2^24": (
+        {"user": pa.array([1.0, 2.0**24], pa.float32()), "item": [1, 2]},
+        "row 2, column user: the id is a float of 2^24 or more, which stands for several integers",
+    ),
+    "infinite user": ({"user": [1.0, float("inf")], "item": [1, 2]}, "row 2, column user: the id is a float of 2^53"),
     "unsigned": (
         {"user": [1, 2], "item": pa.array([1, 2**63], pa.uint64())},
         "row 2, column item: the id is an integer beyond 64 bits",
@@ -346,3 +353,21 @@ def test_a_row_without_an_end_is_not_read_for_ever(tmp_path: Path, monkeypatch: 
     path = write(tmp_path / "a.csv", HEADER + '1,"' + "x\n" * 5000)
     with pytest.raises(DataError, match="line 2: the row does not end within"):
         read_interactions(path)
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the address space is counted by Linux")
+def test_packed_text_that_ends_too_early_leaves_no_memory_behind(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv.gz", gzip.compress(b"user,item\n1,1\n" * 100)[:-20])
+
+    def mebibytes() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGESIZE") >> 20
+
+    def read_often(times: int) -> None:
+        for _ in range(times):
+            with pytest.raises(DataError, match=r"a\.csv\.gz is damaged"):
+                read_interactions(path, threads=1)
+
+    read_often(3)
+    before = mebibytes()
+    read_often(40)
+    assert mebibytes() - before < 100  # of 320 that were asked for

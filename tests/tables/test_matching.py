@@ -18,6 +18,7 @@ from forgetcli.errors import DataError, UsageError
 from forgetcli.tables import ColumnOptions, read_heldout, read_ids, read_interactions, read_records
 from forgetcli.tables import parquet as parquet_module
 from forgetcli.tables.filters import Filter
+from forgetcli.tables.footer import read_footer
 from forgetcli.tables.matching import might_match
 from tests.tables.tables_made import as_rows, write, write_parquet
 
@@ -112,6 +113,9 @@ def test_a_filter_means_the_same_in_every_kind_of_file(tmp_path: Path, form: str
         (pa.float32(), "3", True),
         (pa.decimal128(6, 2), "3.00", True),
         (pa.decimal128(6, 2), "3.001", False),
+        (pa.decimal128(38, 10), f"3.{'0' * 24}1", False),
+        (pa.decimal256(76, 40), "3", True),
+        (pa.decimal128(3, 2), "1e400", False),
         (pa.string_view(), "'3'", True),
         (pa.large_string(), "'3'", True),
         (pa.date32(), "1970-01-04", True),
@@ -139,6 +143,22 @@ def test_a_value_is_compared_exactly_with_a_column_of_any_type(
     else:
         with pytest.raises(DataError, match="lets no row"):
             read_interactions(tmp_path / "a.arrow", where=f"x = {value} or x in ({value}, {value})")
+
+
+def test_thousands_of_tests_are_no_deeper_than_arrows_stack(tmp_path: Path) -> None:
+    path = write_parquet(tmp_path / "a.parquet", {"user": [1, 2, 3], "item": [1, 1, 1], "x": [0.5, 1.5, 2.5]})
+    tests = " or ".join(f"user = {number}" for number in range(2, 20_000))
+    assert read_interactions(path, where=tests, threads=1).rows == 2
+    listed = ", ".join(f"{number}.5" for number in range(1, 20_000))
+    assert read_interactions(path, where=f"x in ({listed})", threads=1).rows == 2
+
+
+def test_decimals_are_not_rounded_to_be_compared(tmp_path: Path) -> None:
+    whole, more = Decimal(3), Decimal(f"3.{'0' * 29}1")
+    table = {"user": [1, 2], "item": [1, 1], "x": pa.array([whole, more], pa.decimal128(38, 30))}
+    path = write_parquet(tmp_path / "a.parquet", table)
+    for where, users in {"x > 3": ["2"], f"x < 3.{'0' * 30}9": ["1"], f"x >= 2.{'9' * 40}": ["1", "2"]}.items():
+        assert [user for user, _, _ in as_rows(read_interactions(path, where=where))] == users, where
 
 
 def test_nan_counts_as_a_missing_value(tmp_path: Path) -> None:
@@ -270,7 +290,7 @@ def test_a_bad_row_behind_row_groups_that_were_not_read_has_its_own_number(tmp_p
 
 def row_groups(path: Path, where: str) -> list[int]:
     with pa.OSFile(str(path)) as file:
-        return parquet_module._groups_to_read(file, Filter.parse(where), {})
+        return parquet_module._groups_to_read(read_footer(file), Filter.parse(where), {})
 
 
 tests = st.one_of(

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pyarrow as pa
 import pytest
 
-from forgetcli.errors import DataError
+from forgetcli.errors import DataError, FileSystemError
 from forgetcli.tables import ColumnOptions, read_interactions, read_records
 from forgetcli.tables.partitions import partitions_of
 from tests.made import as_dict
@@ -146,3 +148,57 @@ def test_what_only_calls_itself_arrow_is_refused(tmp_path: Path) -> None:
         read_interactions(write(tmp_path / "a.feather", "user,item\n1,1\n"))
     with pytest.raises(DataError, match="Feather file of version 1"):
         read_interactions(write(tmp_path / "a", b"FEA1\0\0\0\0"))
+
+
+@pytest.mark.parametrize("name", [b"user=a%FF", b"user=a\xff", b"us\xe9r=1"])
+def test_a_directory_whose_name_is_not_utf8_is_refused_rather_than_taken_for_another(
+    tmp_path: Path, name: bytes
+) -> None:
+    directory = os.fsencode(tmp_path) + b"/" + name
+    try:
+        os.mkdir(directory)
+    except OSError:
+        pytest.skip("this file system takes names in UTF-8 alone")
+    content = write_parquet(tmp_path / "a", {"item": [1], "rating": [1.0]}).read_bytes()
+    write(Path(os.fsdecode(directory)) / "p.parquet", content)
+    with pytest.raises(DataError, match="which is not UTF-8"):
+        read_interactions(tmp_path)
+
+
+def test_a_file_may_have_any_name(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"p\xff.parquet")
+    try:
+        write(path, write_parquet(tmp_path / "a", {"user": [1], "item": [2], "rating": [3.0]}).read_bytes())
+    except OSError:
+        pytest.skip("this file system takes names in UTF-8 alone")
+    assert as_rows(read_interactions(path)) == [("1", "2", 3.0)]
+
+
+def test_links_are_followed_and_none_is_passed_over_in_silence(tmp_path: Path) -> None:
+    elsewhere, data = tmp_path / "elsewhere", tmp_path / "data"
+    write_parquet(elsewhere / "p.parquet", {"item": [1], "rating": [1.0]})
+    write_parquet(data / "user=1" / "p.parquet", {"item": [2], "rating": [2.0]})
+    try:
+        (data / "user=2").symlink_to(elsewhere)
+    except OSError:
+        pytest.skip("this system makes no links")
+    (data / "user=1" / "circle").symlink_to(data)
+    assert as_rows(read_interactions(data)) == [("1", "2", 2.0), ("2", "1", 1.0)]
+    (data / "user=2" / "gone.parquet").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(FileSystemError, match=r"gone\.parquet: no such file"):
+        read_interactions(data)
+
+
+def test_a_directory_that_cannot_be_listed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_parquet(tmp_path / "day=1" / "p.parquet", {"user": [1], "item": [2]})
+    write_parquet(tmp_path / "day=2" / "p.parquet", {"user": [3], "item": [2]})
+    scandir = os.scandir
+
+    def refused(place: Any) -> Any:
+        if str(place).endswith("day=2"):
+            raise PermissionError(13, "Permission denied", str(place))
+        return scandir(place)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    with pytest.raises(FileSystemError, match="day=2: permission denied"):
+        read_records(tmp_path)

@@ -96,6 +96,7 @@ def test_gzip_of_several_members_is_read_to_its_end(tmp_path: Path) -> None:
         (pa.array([1, 2, 2], pa.uint64()), False),
         (pa.array([1.0, 2.0, 2.0]), False),
         (pa.array([Decimal(1), Decimal(2), Decimal(2)], pa.decimal128(38, 0)), False),
+        (pa.array([1.0, 2.0, 2.0], pa.float32()), False),
         (pa.array(["1", "2", "2"]), True),
         (pa.array(["1", "2", "2"], pa.large_string()), True),
         (pa.array([b"1", b"2", b"2"]), True),
@@ -108,6 +109,19 @@ def test_parquet_ids_of_any_sensible_type(tmp_path: Path, users: pa.Array, text:
     result = read_interactions(path)
     assert as_rows(result) == PLAIN_ROWS
     assert result.interactions.users.is_text is text
+
+
+@pytest.mark.skipif(not hasattr(pa, "decimal32"), reason="this PyArrow has no short decimals")
+@pytest.mark.parametrize("name", ["decimal32", "decimal64"])
+def test_short_decimals_are_ids_ratings_and_filtered(tmp_path: Path, name: str) -> None:
+    kind = getattr(pa, name)(5, 0)
+    whole = pa.array([Decimal(1), Decimal(2), Decimal(2)], kind)
+    table = pa.table({"user": whole, "item": [10, 10, 11], "rating": whole})
+    with pa.ipc.new_file(tmp_path / "a.arrow", table.schema) as file:
+        file.write_table(table)
+    expected = [("1", "10", 1.0), ("2", "10", 2.0), ("2", "11", 2.0)]
+    assert as_rows(read_interactions(tmp_path / "a.arrow")) == expected
+    assert as_rows(read_interactions(tmp_path / "a.arrow", where="rating > 1.5")) == expected[1:]
 
 
 @pytest.mark.parametrize(

@@ -32,9 +32,10 @@ from forgetcli.tables import (
     table_format,
 )
 from forgetcli.tables import remote as remote_module
-from forgetcli.tables.remote import RENAMING, Remote, remote, remote_errors
+from forgetcli.tables.remote import GCS_FIRST_RETRIES, GCS_RETRIES, RENAMING, Remote, remote, remote_errors
+from forgetcli.tables.sources import remote_file_errors
 from tests.program import check_error, forget, forget_well
-from tests.tables.tables_made import as_rows, write_parquet
+from tests.tables.tables_made import as_rows, write, write_parquet
 
 HOST = "127.0.0.1"
 BUCKET = "music"
@@ -141,8 +142,15 @@ def test_what_is_not_there_is_told_apart(uri: str, said: str) -> None:
         read_interactions(uri)
 
 
-def test_what_is_damaged_at_s3_is_bad_data_and_not_a_fault_of_the_store(s3: fs.FileSystem) -> None:
+def test_what_is_damaged_at_s3_is_bad_data_and_not_a_fault_of_the_store(s3: fs.FileSystem, tmp_path: Path) -> None:
     upload(s3, f"{BUCKET}/bad.parquet", b"PAR1 and nothing else PAR1")
+    with pytest.raises(DataError, match=f"s3://{BUCKET}/bad.parquet is damaged"):
+        read_interactions(f"s3://{BUCKET}/bad.parquet")
+    flipped = bytearray(
+        write_parquet(tmp_path / "a", {"user": [1], "item": [1]}, write_page_checksum=True).read_bytes()
+    )
+    flipped[flipped.index(b"\x01\0\0\0\0\0\0\0")] = 2
+    upload(s3, f"{BUCKET}/bad.parquet", bytes(flipped))
     with pytest.raises(DataError, match=f"s3://{BUCKET}/bad.parquet is damaged"):
         read_interactions(f"s3://{BUCKET}/bad.parquet")
     upload(s3, f"{BUCKET}/bad.csv", b"user,item\n1,1,1\n")
@@ -299,3 +307,41 @@ def test_the_program_trains_forgets_and_recommends_with_s3_but_keeps_models_at_h
     )  # fmt: skip
     for command in (("info", f"s3://{BUCKET}/m.npz"), ("train", f"s3://{BUCKET}/r.csv", "-o", f"s3://{BUCKET}/m.npz")):
         check_error(forget(*command, cwd=tmp_path), 5, "it has to be a local file", "aws s3 cp")
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (OSError("CRC checksum verification failed"), DataError),
+        (pa.ArrowIndexError("index out of bounds"), DataError),
+        (OSError("When reading: AWS Error UNKNOWN (HTTP status 418)"), FileSystemError),
+        (OSError("google::cloud::Status(INTERNAL: something)"), FileSystemError),
+        (OSError(5, "HDFS read failed"), FileSystemError),
+        (pa.ArrowMemoryError("malloc of size 1 failed"), MemoryError),
+    ],
+)
+def test_what_a_store_says_is_told_from_what_arrow_says_of_a_file(error: Exception, kind: type[Exception]) -> None:
+    place = Remote("s3", "s3://bucket/a.csv")
+    said = None if kind is MemoryError else r"s3://bucket/a\.csv"
+    with pytest.raises(kind, match=said), remote_file_errors(place):
+        raise error
+
+
+def test_google_is_asked_first_with_less_patience_than_is_read_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    class Client:
+        @staticmethod
+        def from_uri(uri: str) -> tuple[fs.FileSystem, str]:
+            asked.append(uri.partition("?")[2])
+            return fs.LocalFileSystem(), str(path)
+
+    path = write(tmp_path / "a.csv", "user,item\n1,1\n")
+    monkeypatch.setattr(fs, "FileSystem", Client)
+    assert len(read_records("gs://bucket/a.csv").pair_users) == 1
+    read_records("gs://bucket/a.csv?retry_limit_seconds=99")
+    first, then, *named = asked
+    assert (first, then) == (GCS_FIRST_RETRIES, GCS_RETRIES)
+    assert set(named) == {"retry_limit_seconds=99"}
