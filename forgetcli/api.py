@@ -86,6 +86,8 @@ def forget(
 ) -> ForgetResult:
     """Removes the requested records from the model; see `unlearn.forget`. The given model stays what it is.
 
+    method:         "auto" takes the second-order step, or trains a small model anew where that costs no more;
+                    `ForgetResult.method` says which it was.
     columns, where: of a forget-list that has to be read, see `read_records`.
     """
     return unlearn.forget(

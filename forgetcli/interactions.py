@@ -143,9 +143,15 @@ class Interactions:
                       interaction are dropped.
         duplicates:   of cells that a matrix of coordinates stores several times; SciPy means their sum.
 
-        Raises DataError for ids that are repeated or not as many as there are rows or columns, and as `from_pairs`.
+        Raises DataError for ids that are repeated or not as many as there are rows or columns, for a matrix whose
+        indices lead outside it, and as `from_pairs`.
         """
-        stored = matrix.tocoo(copy=False)
+        try:
+            if hasattr(matrix, "check_format"):  # CSR, CSC and BSR, whose conversion follows whatever is there
+                matrix.check_format(full_check=True)
+            stored = matrix.tocoo(copy=False)
+        except ValueError as error:
+            raise DataError(f"the matrix is not sound: {error}") from error
         if len(stored.shape) != 2:
             raise DataError(f"a matrix of users and items has two axes, not {len(stored.shape)}")
         user_vocabulary, user_rows = _axis("users", users, stored.shape[0], stored.row)

@@ -58,10 +58,13 @@ def test_every_command_explains_itself_in_80_columns(command: str, capsys: pytes
 
 
 @pytest.mark.parametrize(("columns", "longest"), [("60", 60), ("80", 80), ("200", 80)])
-def test_options_are_wrapped_to_the_terminals_width_up_to_80(columns: str, longest: int, tmp_path: Path) -> None:
+def test_help_is_wrapped_to_the_terminals_width_up_to_80(columns: str, longest: int, tmp_path: Path) -> None:
     shown = forget("train", "--help", cwd=tmp_path, COLUMNS=columns).out
     purposes = "\n".join(line for line in shown.splitlines() if line.startswith(28 * " "))
     assert longest - 12 < longest_line(purposes) <= longest
+    usage, _, details = shown.split("\n\n")[:3]
+    assert longest_line(usage) <= longest
+    assert longest - 12 < longest_line(details) <= longest
 
 
 @pytest.mark.parametrize(("environment", "is_coloured"), [({}, True), ({"NO_COLOR": "1"}, False)])

@@ -298,3 +298,12 @@ def test_a_lone_interaction_is_never_held_out() -> None:
 def test_a_fraction_that_is_none_is_refused(fraction: float) -> None:
     with pytest.raises(UsageError, match="`fraction`"):
         split_holdout(interactions_of([(1, 1, 1.0)]), fraction, seed=0)
+
+
+@pytest.mark.parametrize("form", ["csr", "csc", "bsr"])
+def test_a_matrix_whose_indices_lead_outside_it_is_refused_before_they_are_followed(form: str) -> None:
+    matrix = scipy.sparse.coo_array(([1.0, 2.0, 3.0, 4.0], ([0, 0, 1, 1], [0, 1, 0, 1]))).asformat(form)
+    assert len(Interactions.from_sparse(matrix)) == 4
+    matrix.indptr[1] = 99
+    with pytest.raises(DataError, match="the matrix is not sound"):
+        Interactions.from_sparse(matrix)

@@ -47,6 +47,9 @@ def test_the_demonstration_shows_the_titles_that_the_readme_shows(place: Path) -
     before, after = zip(*promised, strict=True)
     assert len(set(before) & {title.strip('"') for title in shown[:10]}) >= SURE_TITLES
     assert len(set(after) & {title.strip('"') for title in shown[10:]}) >= SURE_TITLES
+    verdict = re.search(r"^> (Nothing of the \d+ forgotten ratings.*?):", README, re.MULTILINE | re.DOTALL)
+    assert verdict is not None
+    assert verdict[1].replace("\n> ", " ") in " ".join(done.stdout.split())
 
 
 def test_the_forget_list_asks_for_a_pair_a_user_and_an_item(tmp_path: Path) -> None:

@@ -40,7 +40,8 @@ SYNOPSIS = "MODEL [--records FILE] [--user ID] [--item ID] [options]"
 DETAILS = """
 Removes records from a model without retraining it: from its data, from its
 ids, and from its factors, which move to where the remaining data would have
-put them.
+put them. A small model is trained anew where that costs no more, and a model
+that is to forget more than 40 % of its records; --no-retrain forbids it.
 
 A row of a forget-list with a user and an item means that pair; one with only a
 user, everything of that user; one with only an item, everything of that item.
@@ -88,7 +89,8 @@ def add_arguments(parser: Parser) -> None:
         choices=METHODS,
         default=METHODS[0],
         help="response: a second-order step to the level of a retrain; sweeps: ALS sweeps over what remains; "
-        "retrain: train anew; auto: response, unless a retrain costs no more (default: auto)",
+        "retrain: train anew; auto: response, unless a retrain costs no more or the request is very large "
+        "(default: auto)",
     )
     how.add_argument(
         "--sweeps", type=positive_count, metavar="N", help=f"of --method sweeps (default: {DEFAULT_SWEEPS})"

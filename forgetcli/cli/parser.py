@@ -15,6 +15,27 @@ MOST_COLUMNS = 80
 """Lines longer than this are hard to read, however wide the terminal is."""
 
 
+def columns() -> int:
+    """The width of texts for the terminal at hand."""
+    return min(MOST_COLUMNS, shutil.get_terminal_size().columns)
+
+
+def fitted(text: str, width: int) -> str:
+    """A text of lines that fit MOST_COLUMNS, for fewer: its paragraphs are wrapped anew, but for lists and examples,
+    which have indented lines."""
+    if width >= MOST_COLUMNS:
+        return text
+    return "\n\n".join(
+        each if re.search("^ ", each, re.MULTILINE) else textwrap.fill(each, width, break_on_hyphens=False)
+        for each in text.split("\n\n")
+    )
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return super()._fill_text(fitted(text, columns()), width, indent)
+
+
 class Parser(argparse.ArgumentParser):
     """Raises UsageError instead of leaving the process."""
 
@@ -48,7 +69,7 @@ def command_parser(name: str, synopsis: str, details: str, examples: str) -> Par
     details:  the text before the options, its first line the command's purpose.
     examples: command lines, with comments where they need one.
     """
-    width = min(MOST_COLUMNS, shutil.get_terminal_size().columns)
+    width = columns()
     parser = Parser(
         prog=f"forget {name}",
         usage=f"forget {name} {synopsis}",
@@ -56,7 +77,7 @@ def command_parser(name: str, synopsis: str, details: str, examples: str) -> Par
         epilog="examples:\n" + textwrap.indent(examples.strip(), "  "),
         add_help=False,
         allow_abbrev=False,
-        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=28, width=width),
+        formatter_class=lambda prog: _Formatter(prog, max_help_position=28, width=width),
     )
     parser.set_defaults(command=name)
     return parser

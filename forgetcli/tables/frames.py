@@ -47,7 +47,7 @@ def frame_table(name: str, frame: object, options: ColumnOptions, wanted: Wanted
     try:
         reader = _reader(_columns_alone(name, frame, options, wanted, where))
         columns = TypedColumns.find(name, reader.schema.names, options, wanted, where, {})
-    except (pa.ArrowException, TypeError) as error:
+    except (pa.ArrowException, TypeError, UnicodeError) as error:
         raise _unusable(name, error) from error
     return Table(name, columns.found, _pieces(name, columns, reader))
 
@@ -67,7 +67,12 @@ def _unusable(name: str, error: Exception) -> DataError:
 
 def _reader(frame: object) -> pa.RecordBatchReader:
     if hasattr(frame, "__arrow_c_stream__"):
-        return pa.RecordBatchReader.from_stream(frame)
+        try:
+            return pa.RecordBatchReader.from_stream(frame)
+        except MemoryError:
+            raise
+        except Exception as error:  # of the library that made it: DuckDB begins with the query here
+            raise pa.ArrowInvalid(str(error)) from error
     if hasattr(frame, "__arrow_c_array__"):
         return pa.table(pa.record_batch(frame)).to_reader()
     from pyarrow.interchange import from_dataframe

@@ -142,6 +142,8 @@ def plain_values(column: pa.Array) -> pa.Array:
     if isinstance(column, pa.ExtensionArray):
         return plain_values(column.storage)
     if pa.types.is_dictionary(column.type):
+        if pa.types.is_string_view(column.type.value_type):  # as Polars has it; Arrow does not decode it
+            return plain_values(column.dictionary).take(column.indices)
         return plain_values(column.dictionary_decode())
     if pa.types.is_run_end_encoded(column.type):
         return plain_values(pc.run_end_decode(column))

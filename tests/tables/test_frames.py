@@ -131,9 +131,24 @@ def test_faults_of_a_frame_are_told_as_those_of_a_file() -> None:
 
 def test_a_query_that_fails_while_it_runs_is_told() -> None:
     duckdb = pytest.importorskip("duckdb")
-    query = "select i as user, case when i > 5000 then error('it broke') else 1 end as item from range(9000) t(i)"
-    with pytest.raises(DataError, match="the duckdb DuckDBPyRelation cannot be read"):
-        read_interactions(duckdb.connect().sql(query))
+    for good in (5000, 0):  # more than is read at once, and none
+        query = (
+            f"select i as user, case when i > {good} then error('it broke') else 1 end as item from range(9000) t(i)"
+        )
+        with pytest.raises(DataError, match="the duckdb DuckDBPyRelation cannot be read"):
+            read_interactions(duckdb.connect().sql(query))
+
+
+@pytest.mark.parametrize("kind", ["Categorical", "Enum"])
+def test_categories_of_polars_are_text(kind: str) -> None:
+    polars = pytest.importorskip("polars")
+    category = polars.Categorical if kind == "Categorical" else polars.Enum(["x", "y"])
+    frame = polars.DataFrame(dict(TABLE)).with_columns(polars.col("user").cast(category))
+    assert as_rows(read_interactions(frame)) == ROWS
+    assert as_rows(read_interactions(frame, where="user = 'y'")) == ROWS[2:]
+    with_none = frame.with_columns(polars.Series("user", ["x", None, "y"], category))
+    with pytest.raises(DataError, match="row 2, column user: no user id"):
+        read_interactions(with_none)
 
 
 def test_what_is_no_table_is_refused() -> None:
