@@ -40,7 +40,7 @@ class RowBasis:
         mean = mean_matrix(mirror, other, objective, threads)
         values, rows = _native.symmetric_eigen(np.array(mean if gram is None else gram, np.float64))
         dense = np.zeros(len(mean)) if gram is None else np.maximum(values, 0.0)
-        slope = np.maximum(np.einsum("ji,ik,jk->j", rows, mean, rows, optimize=False), 0.0)
+        slope = np.maximum(np.einsum("jk,jk->j", np.einsum("ji,ik->jk", rows, mean, optimize=False), rows), 0.0)
         offset = dense.copy()
         if objective.reg_by_count:
             slope += objective.reg

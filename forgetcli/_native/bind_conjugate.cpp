@@ -5,7 +5,6 @@
 #include <nanobind/stl/tuple.h>
 
 #include <atomic>
-#include <numeric>
 #include <tuple>
 
 #include "conjugate.h"
@@ -19,11 +18,13 @@ namespace {
 // Rows with at least so many entries for each piece of the table that the cache holds are solved together, piece by
 // piece: reading the row's own vectors then costs little beside its entries.
 constexpr std::int64_t ENTRIES_A_TILE = 8;
-// A part of a row has at most so many entries, and parts that go over the table together about so many in all: tens of
-// milliseconds of work.
-constexpr std::int64_t PART = 1 << 18, PARTS_TOGETHER = 1 << 20;
+// A part of a row has at most so many entries, and parts that go over the table together at most about so many in all,
+// tens of milliseconds of work; of few entries, each thread gets so many groups of parts.
+constexpr std::int64_t PART = 1 << 16, PARTS_TOGETHER = 1 << 20, GROUPS_A_THREAD = 2;
 // What the states and parts of the rows that are solved together may take.
 constexpr std::int64_t STATES_BYTES = 64 << 20;
+// What one pass over an element of an entry weighs in multiplications of an exact solution: the memory sets the time.
+constexpr std::int64_t PASS_WORK = 8;
 // Rows of the table that one task rotates.
 constexpr std::int64_t TABLE_ROWS = 256;
 // Elements of a row are whole numbers of the widest vectors, and of cache lines.
@@ -55,9 +56,7 @@ class ConjugateSolver {
   public:
     ConjugateSolver(const ConjugateSystem<T>& system, const RowList& rows, ConjugateSolution<T> first, int threads)
         : s_(system), o_(s_.objective), kernels_(conjugate_kernels<T>()), rows_(rows), first_(first),
-          threads_(threads), scratch_(threads, kernels_.scratch_size(width())), places_(kernels_.cached(width())) {
-        std::iota(places_.begin(), places_.end(), 0);
-        s_.count = places_.data();
+          threads_(threads), scratch_(threads, kernels_.scratch_size(width())) {
         rotate_table();
     }
 
@@ -66,7 +65,7 @@ class ConjugateSolver {
         const std::int64_t passes = s_.steps + 1, w = width(), cached = kernels_.cached(width());
         const std::int64_t tiles = (o_.n_other + cached - 1) / cached, longest = std::max(cached, ENTRIES_A_TILE * tiles);
         heavy(longest);
-        for_ranges(o_, rows_, 2 * w * passes, 2 * w * (w + 8 * passes), threads_,
+        for_ranges(o_, rows_, PASS_WORK * w * passes, 2 * w * (w + PASS_WORK * passes), threads_,
                    [=](std::int64_t entries) { return entries <= longest; },
                    [&](std::int64_t begin, std::int64_t end, int worker) {
                        record(kernels_.solve(s_, {rows_.listed, begin, end, longest}, scratch_.of(worker), first_));
@@ -115,8 +114,10 @@ class ConjugateSolver {
         const std::int64_t size = kernels_.state_size(width());
         ScratchPool<T> states(1, static_cast<std::int64_t>(rows.size()) * size), sums(1, count * width());
         std::vector<ConjugatePart<T>> parts;
-        std::vector<std::int64_t> groups{0};  // where each group of parts begins
-        std::int64_t together = 0;
+        std::vector<std::int64_t> groups{0};  // where each group of parts begins: a matter of time alone
+        std::int64_t together = 0, entries = 0;
+        for (const Heavy& row : rows) entries += row.entries;
+        const std::int64_t most = std::min(PARTS_TOGETHER, entries / (GROUPS_A_THREAD * resolve_threads(threads_)));
         for (std::size_t i = 0; i < rows.size(); ++i) {
             rows[i].state.memory = states.of(0) + static_cast<std::int64_t>(i) * size;
             const std::int64_t first = o_.indptr[rows_[rows[i].position]];
@@ -124,7 +125,7 @@ class ConjugateSolver {
                 const std::int64_t end = std::min(at + PART, rows[i].entries);
                 T* own = sums.of(0) + static_cast<std::int64_t>(parts.size()) * width();
                 parts.push_back({&rows[i].state, first + at, first + end, own, 0, 0});
-                if ((together += end - at) < PARTS_TOGETHER) continue;
+                if ((together += end - at) < most) continue;
                 groups.push_back(static_cast<std::int64_t>(parts.size()));
                 together = 0;
             }
@@ -175,7 +176,6 @@ class ConjugateSolver {
     int threads_;
     ScratchPool<T> scratch_;
     std::unique_ptr<T, ReturnBuffer> table_;
-    std::vector<std::int32_t> places_;
     std::atomic<std::int64_t> failed_{NO_ROW};
 };
 
@@ -217,7 +217,6 @@ std::tuple<Output<T, 2>, Output<T, 1>, Output<double, 1>, std::int64_t> conjugat
                                     offsets.data(),
                                     factors.data(),
                                     bias.data(),
-                                    nullptr,
                                     steps};
     ConjugateSolution<T> first{};
     auto factors_out = new_matrix<T>(list.count, o.rank, &first.factors);

@@ -34,7 +34,6 @@ struct ConjugateSystem {
     const T* offset;           // (width,), above 0 also where padded
     const T* factors;          // (rows, rank): where each row starts
     const T* bias;             // (rows,), not looked at without biases
-    const std::int32_t* count; // 0, 1, 2, …: `cached` of them
     int steps;
 };
 
@@ -86,7 +85,7 @@ struct ConjugateKernels {
     // Elements of scratch memory that one thread needs, and of a row's state.
     std::int64_t (*scratch_size)(int width);
     std::int64_t (*state_size)(int width);
-    // Rows of the table that stay in the cache, and entries that a thread's buffer holds.
+    // Rows of the table that stay in the cache.
     int (*cached)(int width);
 
     // Rows [begin, end) of a matrix, (count, rank) with `last` behind each (null: a constant 1; neither where the

@@ -1,25 +1,22 @@
-// The kernels of conjugate.h for one instruction set. A row's entries are gathered once, into a buffer that stays in the
-// cache: each step then goes over them there.
+// The kernels of conjugate.h for one instruction set. Each step goes over a row's entries where they lie in the table;
+// after the first time a core's own cache holds them.
 #include "conjugate.h"
 
-#include "hot_pass.h"
+#include "hot_blocks.h"
 
 namespace forgetcli {
 namespace FORGETCLI_VARIANT {
 namespace {
 
-// What is gone over several times: half of a core's own cache. A row of more entries than the buffer holds keeps the
-// others where they are.
+// What is gone over several times: half of a core's own cache.
 constexpr int CACHED_BYTES = 512 * 1024;
-constexpr int MIN_CACHED = 64;
-// Entries that are gathered and gone over at once.
-constexpr int GATHERED = 64;
+constexpr int MIN_CACHED = 4 * BLOCK;
 // Rows that are rotated together.
 constexpr int ROTATED = 16;
 
 template <typename T>
 int cached(int width) {
-    const int fits = CACHED_BYTES / static_cast<int>(width * sizeof(T)) / GATHERED * GATHERED;
+    const int fits = CACHED_BYTES / static_cast<int>(width * sizeof(T)) / BLOCK * BLOCK;
     return fits < MIN_CACHED ? MIN_CACHED : fits;
 }
 
@@ -44,8 +41,6 @@ std::int64_t state_size(int width) {
 // A thread's memory.
 template <typename T>
 struct Memory {
-    T* gathered;    // (cached, width)
-    T* weights;     // (cached,)
     T* state;       // of the row at hand
     T* sums;        // (width,)
     T* rows;        // (ROTATED, width)
@@ -54,9 +49,7 @@ struct Memory {
 
     Memory(T* memory, int width) {
         const std::int64_t w = width;
-        gathered = memory;
-        weights = gathered + cached<T>(width) * w;
-        state = weights + cached<T>(width);
+        state = memory;
         sums = state + state_size<T>(width);
         rows = sums + w;
         turned = rows + ROTATED * w;
@@ -66,8 +59,7 @@ struct Memory {
 
 template <typename T>
 std::int64_t scratch_size(int width) {
-    return (cached<T>(width) + State<T>::PARTS + 1 + 3 * ROTATED) * static_cast<std::int64_t>(width) +
-           cached<T>(width);
+    return (State<T>::PARTS + 1 + 3 * ROTATED) * static_cast<std::int64_t>(width);
 }
 
 // out (count, width) = rows times the matrix, for at most ROTATED rows that lie in columns.
@@ -104,27 +96,9 @@ bool write_rotated(const RowObjective<T>& o, const T* p, ConjugateSolution<T> ou
     return finite + double(T(0) * *out.bias) == 0;
 }
 
-// Fetches the rows of the entries to come and copies those of [begin, begin + n).
 template <typename T>
-FORGETCLI_INLINE void gather(const ConjugateSystem<T>& s, std::int64_t begin, int n, T* to) {
-    constexpr int LINE = 64 / sizeof(T);
-    const RowObjective<T>& o = s.objective;
-    const int width = s.forth.width;
-    const std::int32_t* indices = o.indices + begin;
-    const std::int32_t* ahead = begin + n + AHEAD <= o.nnz ? indices + AHEAD : indices;
-    for (int e = 0; e < n; ++e) {
-        const T* coming = s.table + ahead[e] * static_cast<std::int64_t>(width);
-        for (int j = 0; j < width; j += LINE) FORGETCLI_PREFETCH(coming + j);
-        const T* from = s.table + indices[e] * static_cast<std::int64_t>(width);
-        T* row = to + e * static_cast<std::int64_t>(width);
-        for (int j = 0; j < width; j += LANES<T>) store<T>(row + j, load<T>(from + j));
-    }
-}
-
-// Entries in the order of some table, which may be the buffer.
-template <typename T>
-PairTable<T> whole_table(const T* rows, int width) {
-    return {rows, width, width, false, 1, 1, 1, 1};
+void clear(T* row, int width) {
+    for (int j = 0; j < width; j += LANES<T>) store<T>(row + j, zero<T>());
 }
 
 template <typename T>
@@ -132,90 +106,85 @@ FORGETCLI_INLINE void add_row(T* to, const T* from, int width) {
     subtract_row<T>(to, T(-1), from, 0, width);
 }
 
-// An entry's part of the loss, which is added, and its pull.
+// What a block's entries ask for, with 0 for what fills its last group.
 template <typename T>
-FORGETCLI_INLINE T pull_of(const Terms<T>& terms, T background, T prediction, double& loss) {
-    const double error = double(terms.target) - double(prediction);
-    loss += double(terms.confidence) * error * error - double(background) * double(prediction) * double(prediction);
-    return terms.slope - terms.weight * prediction;
-}
-
-// out += Σ_e (slope_e − w_e y·x) y over entries that stay where they are; returns their loss.
-template <typename T, int W>
-double residual_in_place(const ConjugateSystem<T>& s, std::int64_t begin, std::int64_t end, const T* x, T* sums,
-                         T* out) {
-    const RowObjective<T>& o = s.objective;
-    const PairTable<T> table = whole_table(s.table, s.forth.width);
-    double loss = 0;
-    for (std::int64_t at = begin; at < end; at += PIECE) {
-        pull_piece<T, Whole<T>, W>(o, table, true, at, at + PIECE < end ? at + PIECE : end, x, T(0), sums,
-                                   [&](std::int64_t e, T prediction) FORGETCLI_INLINE_LAMBDA {
-                                       return pull_of(Terms<T>(o, e, o.indices[e]), o.background, prediction, loss);
-                                   });
-        add_row(out, sums, table.width);
-    }
-    return loss;
-}
-
-// out += Σ_e w_e (y·p) y over entries that stay where they are.
-template <typename T, int W>
-void product_in_place(const ConjugateSystem<T>& s, std::int64_t begin, std::int64_t end, const T* p, T* sums, T* out) {
-    const RowObjective<T>& o = s.objective;
-    const PairTable<T> table = whole_table(s.table, s.forth.width);
-    for (std::int64_t at = begin; at < end; at += PIECE) {
-        pull_piece<T, Whole<T>, W>(o, table, true, at, at + PIECE < end ? at + PIECE : end, p, T(0), sums,
-                                   [&](std::int64_t e, T along) FORGETCLI_INLINE_LAMBDA {
-                                       return (o.confidence_slope * T(o.values[e]) + o.confidence_offset -
-                                               o.background) * along;
-                                   });
-        add_row(out, sums, table.width);
-    }
-}
-
-// The entries of a row that lie in the buffer, as if they were all there is.
-template <typename T>
-struct Buffer {
-    RowObjective<T> entries;
-    PairTable<T> table;
-    const T* weights;
-
-    Buffer(const ConjugateSystem<T>& s, const Memory<T>& memory, std::int64_t count)
-        : entries(s.objective), table(whole_table(memory.gathered, s.forth.width)), weights(memory.weights) {
-        entries.indices = s.count;
-        entries.nnz = count;
-    }
+struct BlockTerms {
+    T weights[BLOCK], slopes[BLOCK];
 };
 
-// Gathers the entries [begin, begin + buffer.entries.nnz); out += their part of the first residual.
+// Reads the terms of the entries [begin, begin + n); returns Σ c t².
+template <typename T>
+FORGETCLI_INLINE double read_terms(const RowObjective<T>& o, std::int64_t begin, int n, BlockTerms<T>& terms) {
+    const double constant = entry_terms(o, begin, n, terms.weights, terms.slopes);
+    for (int e = n; e < whole_groups(n); ++e) terms.weights[e] = terms.slopes[e] = 0;
+    return constant;
+}
+
+// products = slope − w · products; returns Σ c (t − y·x)² − background (y·x)² less Σ c t², which is
+// −Σ y·x (2 slope − w y·x).
+template <typename T>
+FORGETCLI_INLINE double pull_rows(int n, const BlockTerms<T>& terms, T* products) {
+    double losses[GROUP] = {};
+    for (int e = 0; e < whole_groups(n); e += GROUP) {
+        for (int i = 0; i < GROUP; ++i) {
+            const double along = products[e + i], slope = terms.slopes[e + i];
+            losses[i] -= along * (2 * slope - double(terms.weights[e + i]) * along);
+        }
+    }
+    for (int e = 0; e < whole_groups(n); ++e) products[e] = terms.slopes[e] - terms.weights[e] * products[e];
+    return (losses[0] + losses[2]) + (losses[1] + losses[3]);
+}
+
+// Calls block(first, n) on the blocks of [begin, end).
+template <typename Block>
+FORGETCLI_INLINE void in_blocks(std::int64_t begin, std::int64_t end, Block block) {
+    for (std::int64_t at = begin; at < end; at += BLOCK) block(at, static_cast<int>(end - at < BLOCK ? end - at : BLOCK));
+}
+
+// Calls block(first, n, sums) on the blocks of [begin, end), and adds the sums of each piece to `out`.
+template <typename T, typename Block>
+FORGETCLI_INLINE void in_summed_blocks(std::int64_t begin, std::int64_t end, int width, T* sums, T* out, Block block) {
+    for (std::int64_t at = begin; at < end; at += PIECE) {
+        clear(sums, width);
+        in_blocks(at, at + PIECE < end ? at + PIECE : end, block);
+        add_row(out, sums, width);
+    }
+}
+
+// out += Σ_e (slope_e − w_e y·x) y over the entries [begin, end); returns their loss.
 template <typename T, int W>
-double residual_gathering(const ConjugateSystem<T>& s, const Buffer<T>& buffer, std::int64_t begin, const T* x,
-                          const Memory<T>& memory, T* out) {
+double add_residual(const ConjugateSystem<T>& s, std::int64_t begin, std::int64_t end, const T* x, T* sums,
+                         T* out) {
     const RowObjective<T>& o = s.objective;
     const int width = s.forth.width;
     double loss = 0;
-    for (std::int64_t at = 0; at < buffer.entries.nnz; at += GATHERED) {
-        const std::int64_t end = at + GATHERED < buffer.entries.nnz ? at + GATHERED : buffer.entries.nnz;
-        gather(s, begin + at, static_cast<int>(end - at), memory.gathered + at * width);
-        pull_piece<T, Whole<T>, W>(buffer.entries, buffer.table, false, at, end, x, T(0), memory.sums,
-                                   [&](std::int64_t e, T prediction) FORGETCLI_INLINE_LAMBDA {
-                                       const Terms<T> terms(o, begin + e, o.indices[begin + e]);
-                                       memory.weights[e] = terms.weight;
-                                       return pull_of(terms, o.background, prediction, loss);
-                                   });
-        add_row(out, memory.sums, width);
-    }
+    in_summed_blocks(begin, end, width, sums, out, [&](std::int64_t at, int n) FORGETCLI_INLINE_LAMBDA {
+        const BlockRows<T, true> rows(o, s.table, width, at, n);
+        BlockTerms<T> terms;
+        T products[BLOCK];
+        loss += read_terms(o, at, n, terms);
+        row_products<T, W>(n, rows, width, x, products);
+        loss += pull_rows(n, terms, products);
+        add_rows<T, W>(n, rows, width, products, sums);
+    });
     return loss;
 }
 
-template <typename T, int W>
-void product_gathered(const Buffer<T>& buffer, const T* p, T* sums, T* out) {
-    const std::int64_t count = buffer.entries.nnz;
-    for (std::int64_t at = 0; at < count; at += PIECE) {
-        pull_piece<T, Whole<T>, W>(
-            buffer.entries, buffer.table, false, at, at + PIECE < count ? at + PIECE : count, p, T(0), sums,
-            [&](std::int64_t e, T along) FORGETCLI_INLINE_LAMBDA { return buffer.weights[e] * along; });
-        add_row(out, sums, buffer.table.width);
-    }
+// out += Σ_e w_e (y·p) y over the entries [begin, end). FETCH: a cache may not hold their rows.
+template <typename T, int W, bool FETCH>
+void add_product(const ConjugateSystem<T>& s, std::int64_t begin, std::int64_t end, const T* p, T* sums, T* out) {
+    const RowObjective<T>& o = s.objective;
+    const int width = s.forth.width;
+    in_summed_blocks(begin, end, width, sums, out, [&](std::int64_t at, int n) FORGETCLI_INLINE_LAMBDA {
+        const BlockRows<T, FETCH> rows(o, s.table, width, at, n);
+        T products[BLOCK];
+        row_products<T, W>(n, rows, width, p, products);
+        for (int e = 0; e < n; ++e) {
+            products[e] *= o.confidence_slope * T(o.values[at + e]) + o.confidence_offset - o.background;
+        }
+        for (int e = n; e < whole_groups(n); ++e) products[e] = 0;
+        add_rows<T, W>(n, rows, width, products, sums);
+    });
 }
 
 // The diagonals of a row of so many entries.
@@ -243,13 +212,18 @@ T residual_square(const State<T>& state, int width) {
 template <typename T>
 ConjugateProgress<T> begin_iteration(const ConjugateSystem<T>& s, const State<T>& state, double loss) {
     constexpr T EPSILON = sizeof(T) == 4 ? T(1.2e-7) : T(2.3e-16);
+    constexpr int SUMS = 8;  // that are kept apart: a single one would be a chain of additions
     const int width = s.forth.width;
-    for (int j = 0; j < width; ++j) {
-        const T pull = state.dense[j] * state.x[j];
-        loss += double(pull) * double(state.x[j]);
-        state.residual[j] -= pull;
-        state.direction[j] = state.residual[j] * state.inverse[j];
+    double losses[SUMS] = {};
+    for (int j = 0; j < width; j += SUMS) {
+        for (int i = 0; i < SUMS; ++i) {
+            const T pull = state.dense[j + i] * state.x[j + i];
+            losses[i] += double(pull) * double(state.x[j + i]);
+            state.residual[j + i] -= pull;
+            state.direction[j + i] = state.residual[j + i] * state.inverse[j + i];
+        }
     }
+    for (const double each : losses) loss += each;
     const T square = residual_square(state, width);
     return {square, square * EPSILON * EPSILON, loss};
 }
@@ -276,27 +250,18 @@ void take_step(const ConjugateSystem<T>& s, const State<T>& state, ConjugateProg
     progress.square = next;
 }
 
-template <typename T>
-void clear(T* row, int width) {
-    for (int j = 0; j < width; j += LANES<T>) store<T>(row + j, zero<T>());
-}
-
 // Solves a row from state.x in place; returns its part of the objective.
 template <typename T, int W>
 double solve_row(const ConjugateSystem<T>& s, std::int64_t begin, std::int64_t end, const State<T>& state,
                  const Memory<T>& memory) {
     const int width = s.forth.width;
-    const std::int64_t fits = cached<T>(width), count = end - begin < fits ? end - begin : fits;
-    const Buffer<T> buffer(s, memory, count);
     set_diagonals(s, end - begin, state);
     clear(state.residual, width);
-    double loss = residual_gathering<T, W>(s, buffer, begin, state.x, memory, state.residual);
-    loss += residual_in_place<T, W>(s, begin + count, end, state.x, memory.sums, state.residual);
+    const double loss = add_residual<T, W>(s, begin, end, state.x, memory.sums, state.residual);
     ConjugateProgress<T> progress = begin_iteration(s, state, loss);
     for (int step = 0; step < s.steps && progress.unfinished(); ++step) {
         clear(state.product, width);
-        product_gathered<T, W>(buffer, state.direction, memory.sums, state.product);
-        product_in_place<T, W>(s, begin + count, end, state.direction, memory.sums, state.product);
+        add_product<T, W, false>(s, begin, end, state.direction, memory.sums, state.product);
         take_step(s, state, progress);
     }
     return progress.loss;
@@ -337,7 +302,7 @@ std::int64_t solve_together(const ConjugateSystem<T>& s, const RowRange& rows, s
 template <typename T>
 std::int64_t solve(const ConjugateSystem<T>& s, const RowRange& rows, T* scratch, ConjugateSolution<T> first) {
     std::int64_t failed = NO_ROW;
-    for_vectors<T>(s.forth.width, [&](auto w) {
+    with_vectors<T>(s.forth.width, [&](auto w) {
         for (std::int64_t at = rows.begin; at < rows.end; at += ROTATED) {
             const int n = static_cast<int>(rows.end - at < ROTATED ? rows.end - at : ROTATED);
             const std::int64_t bad = solve_together<T, decltype(w)::value>(s, rows, at, n, scratch, first);
@@ -377,10 +342,10 @@ template <typename T>
 void residuals(const ConjugateSystem<T>& s, ConjugatePart<T>* parts, std::int64_t count, T* scratch) {
     const int width = s.forth.width;
     T* sums = Memory<T>(scratch, width).sums;
-    for_vectors<T>(width, [&](auto w) {
+    with_vectors<T>(width, [&](auto w) {
         in_tiles(s, parts, count, [&](ConjugatePart<T>& part, std::int64_t begin, std::int64_t end) {
             const T* x = State<T>(part.row->memory, width).x;
-            part.loss += residual_in_place<T, decltype(w)::value>(s, begin, end, x, sums, part.sums);
+            part.loss += add_residual<T, decltype(w)::value>(s, begin, end, x, sums, part.sums);
         });
     });
 }
@@ -389,11 +354,11 @@ template <typename T>
 void products(const ConjugateSystem<T>& s, ConjugatePart<T>* parts, std::int64_t count, T* scratch) {
     const int width = s.forth.width;
     T* sums = Memory<T>(scratch, width).sums;
-    for_vectors<T>(width, [&](auto w) {
+    with_vectors<T>(width, [&](auto w) {
         in_tiles(s, parts, count, [&](ConjugatePart<T>& part, std::int64_t begin, std::int64_t end) {
             if (!part.row->progress.unfinished()) return;
             const T* direction = State<T>(part.row->memory, width).direction;
-            product_in_place<T, decltype(w)::value>(s, begin, end, direction, sums, part.sums);
+            add_product<T, decltype(w)::value, true>(s, begin, end, direction, sums, part.sums);
         });
     });
 }

@@ -21,10 +21,12 @@
 #define FORGETCLI_INLINE inline __attribute__((always_inline))
 #define FORGETCLI_INLINE_LAMBDA __attribute__((always_inline))
 #define FORGETCLI_PREFETCH(address) __builtin_prefetch(address, 0, 2)
+#define FORGETCLI_PREFETCH_NEAR(address) __builtin_prefetch(address, 0, 3)
 #else
 #define FORGETCLI_INLINE __forceinline
 #define FORGETCLI_INLINE_LAMBDA
 #define FORGETCLI_PREFETCH(address) ((void)(address))
+#define FORGETCLI_PREFETCH_NEAR(address) ((void)(address))
 #endif
 
 namespace {
@@ -211,13 +213,14 @@ template <typename T, int COUNT>
 FORGETCLI_INLINE void sum_each(const Vector<T>* v, T* sums) {
 #if defined(__AVX512F__)
     if constexpr (COUNT == 4 && sizeof(T) == 4) {
-        __m256 half[4];
-        for (int i = 0; i < 4; ++i) {
-            half[i] = _mm256_add_ps(_mm512_castps512_ps256((__m512)v[i]), _mm512_extractf32x8_ps((__m512)v[i], 1));
-        }
-        const __m256 quarters =
-            _mm256_hadd_ps(_mm256_hadd_ps(half[0], half[1]), _mm256_hadd_ps(half[2], half[3]));
-        _mm_storeu_ps(sums, _mm_add_ps(_mm256_castps256_ps128(quarters), _mm256_extractf128_ps(quarters, 1)));
+        // Each quarter of a register ends with the four sums of that quarter.
+        const __m512 v0 = (__m512)v[0], v1 = (__m512)v[1], v2 = (__m512)v[2], v3 = (__m512)v[3];
+        const __m512 first = _mm512_add_ps(_mm512_unpacklo_ps(v0, v1), _mm512_unpackhi_ps(v0, v1));
+        const __m512 second = _mm512_add_ps(_mm512_unpacklo_ps(v2, v3), _mm512_unpackhi_ps(v2, v3));
+        const __m512 each = _mm512_add_ps(_mm512_shuffle_ps(first, second, _MM_SHUFFLE(1, 0, 1, 0)),
+                                          _mm512_shuffle_ps(first, second, _MM_SHUFFLE(3, 2, 3, 2)));
+        const __m256 half = _mm256_add_ps(_mm512_castps512_ps256(each), _mm512_extractf32x8_ps(each, 1));
+        _mm_storeu_ps(sums, _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1)));
         return;
     }
 #endif
