@@ -18,6 +18,9 @@ from forgetcli.tables import read_interactions
 HELD_OUT = 0.05
 RANK = 32
 HALF_HISTORIES, SINGLE_RECORDS = 60, 100
+HISTORIES, LEFT_OF_HISTORY, LEAST_OF_HISTORY = 20, 3, 10
+"""Whole histories but for a few interactions: the user must survive for the forgotten pairs to have a prediction."""
+
 LEFT_OF_POPULAR = 20
 """Interactions that the popular item keeps: the item must survive for its forgotten pairs to have a prediction."""
 
@@ -97,6 +100,14 @@ def half_histories(data: Interactions, rng: np.random.Generator) -> Entries:
     return entries[rng.random(len(entries)) < 0.5]
 
 
+def histories(data: Interactions, rng: np.random.Generator) -> Entries:
+    """All but three records, at random, of twenty users with at least ten."""
+    users = rng.choice(np.flatnonzero(data.by_user.row_counts() >= LEAST_OF_HISTORY), HISTORIES, replace=False)
+    return np.concatenate(
+        [rng.permutation(data.by_user.entries_of_rows(np.array([user])))[LEFT_OF_HISTORY:] for user in users.tolist()]
+    )
+
+
 def at_random(share: float) -> Callable[[Interactions, np.random.Generator], Entries]:
     """Each record with this chance."""
     return lambda data, rng: np.flatnonzero(rng.random(len(data)) < share)
@@ -127,6 +138,7 @@ REQUESTS: dict[str, Callable[[Interactions, np.random.Generator], Entries]] = {
     "10 %": at_random(0.1),
     "popular item": popular_item,
     "10 rare items": rare_items,
+    "20 histories": histories,
 }
 
 

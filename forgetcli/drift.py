@@ -38,10 +38,10 @@ def drift_change(
     """
     users, items = left.item_inverse.other, left.user_inverse.other
     _, ahead = left.item_inverse.coupled(items, drift)
-    _, without = left.user_inverse.coupled(users, ahead)
-    _, having = whole.coupled(known_users, still(whole.other).replaced(item_rows, ahead))
-    with_records = having.take(rows)
+    _, without = left.user_inverse.of_rows(touched).coupled(users.take(touched), ahead)
+    known_ahead = still(whole.other).replaced(item_rows, ahead)
+    _, with_records = whole.of_rows(rows).coupled(known_users.take(rows), known_ahead)
     stacked_records = stacked(with_records, whole.objective)
     square = inner(with_records, stacked_records)
     scale = inner(drift.take(touched), stacked_records) / square if square > 0 else 0.0
-    return scaled(minus(without.take(touched), with_records), scale)
+    return scaled(minus(without, with_records), scale)

@@ -124,6 +124,10 @@ class NormalInverse:
             coordinates = Coordinates.of(self.mean, other, self.objective, self.threads)
         return dataclasses.replace(self, view=view, other=other, coordinates=coordinates)
 
+    def of_rows(self, rows: NDArray[np.int64]) -> NormalInverse:
+        """The same for some rows alone."""
+        return dataclasses.replace(self, view=self.view.take_rows(rows))
+
     def newton(
         self, own: SideFactors, *, rows: NDArray[np.int64] | None = None, tolerance: float = NEWTON_TOLERANCE
     ) -> Newton:

@@ -15,13 +15,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from forgetcli.als import half_sweep, regularisation, sweep
 from forgetcli.drift_free import MOVE_TOLERANCE, Formed, Trained
 from forgetcli.gradient import Standing, standing
 from forgetcli.interactions import Interactions, Remaining, Removal
 from forgetcli.krylov import BRACKET, MAX_VECTORS, Filtered, absorbed, filtered_solution, inner
-from forgetcli.linearised import LinearisedSweep
+from forgetcli.linearised import LinearisedSweep, stacked
 from forgetcli.model import Array, Factors, SideFactors, minus, negative, plus, still
 from forgetcli.objective import Objective
 
@@ -34,9 +35,10 @@ SHARES, SIZES = (0.03, 0.20), (0.07, 0.25)
 relative to ‖V‖_B, is larger than these sizes. First order is off by about the step's size of itself, and the memory by
 its square."""
 
-DRIFT = 0.02
-"""Where the drift changes the forgotten records' loss by more than this fraction of what solving their users anew
-does, it is taken as it would be without the records. The memory is off by up to a tenth of that."""
+DRIFT = 1e-3
+"""Where the touched users' drift, each one's by the share of their records that goes, changes the records' loss by more
+than this fraction of what solving these users anew does, it is taken as it would be without the records. The memory
+would be off by about that fraction: nothing of the drift is right for who keeps next to nothing."""
 
 LONG_TRAINING = 30
 """From so many sweeps on, the slowest directions take up so much of a change that first order needs help sooner."""
@@ -128,7 +130,7 @@ def respond(
     """
     options = options or Options()
     trained = Trained.of(data, removal, remaining, factors, before, threads=options.threads)
-    if trained.share <= SMALL_SHARE and len(trained.heavy) == 0:
+    if trained.share <= SMALL_SHARE:
         response = _linear(trained, after, sweeps, momentum, options)
         if response is not None:
             return response
@@ -143,27 +145,22 @@ def _linear(
     left, objective, threads = trained.left, trained.objective, trained.threads
     options.say("where the model stands")
     before = standing(left, trained.factors, objective, threads=threads)
-    options.say("touched users")
-    own = trained.users.take(trained.touched)
-    newton = trained.inverse.newton(own, rows=trained.touched, tolerance=MOVE_TOLERANCE)
-    moves, _ = trained.moves(newton.step)
-    drift = plus(newton.step, moves)
-    users = trained.users.replaced(trained.touched, plus(own, moves))
+    items, users, drift, moved = _rows_moved(trained, sweeps, options)
     # Only these items have lost anything, or have a user who moved: the others' pull is what it was, none.
-    near = np.union1d(trained.losers, left.by_user.indices[left.by_user.entries_of_rows(trained.touched)])
+    near = np.union1d(trained.losers, left.by_user.indices[left.by_user.entries_of_rows(moved)])
     item_inverse = trained.inverse_of_items(users)
-    newton = item_inverse.newton(trained.items.take(near), rows=near)
+    newton = item_inverse.newton(items.take(near), rows=near)
     pull = np.zeros((left.n_items, newton.gradient.shape[1]), newton.gradient.dtype)
     pull[near] = -newton.gradient
-    first = still(trained.items).replaced(near, negative(newton.step))
+    first = still(items).replaced(near, negative(newton.step))
     if np.sqrt(max(inner(first, pull), 0.0)) > SMALL_STEP * before.item_norm:
         return None
-    system = LinearisedSweep(trained.inverse, item_inverse)
+    system = LinearisedSweep(trained.inverse.on(left.by_user, items), item_inverse)
     filtered = _filtered(system, pull, first, sweeps, momentum, SMALL_BRACKET, options)
     if filtered is None:
-        return Response(Factors(users, trained.items, after.global_mean), before, "linear", None, 0, 0, 0.0)
+        return Response(Factors(users, items, after.global_mean), before, "linear", None, 0, 0, 0.0)
     vectors, size = filtered.vectors, filtered.norm / before.item_norm
-    items, ahead = plus(trained.items, filtered.items), filtered.users()
+    items, ahead = plus(items, filtered.items), filtered.users()
     del filtered  # which holds a vector of the users' size for each of its own
     solved = half_sweep(left.by_user, items, after, rows=trained.touched, threads=threads).side
     users = minus(users, ahead).replaced(trained.touched, plus(solved, drift))
@@ -171,6 +168,32 @@ def _linear(
     if not _finite(factors):
         return None
     return Response(factors, before, "linear", None, 0, vectors, size)
+
+
+def _rows_moved(
+    trained: Trained, sweeps: int, options: Options
+) -> tuple[SideFactors, SideFactors, SideFactors, NDArray[np.int64]]:
+    """What has to be solved before first order serves for the rest, and no more: the items, the heavy ones solved; the
+    users there, users'(V) + c, of those that lost records or have such an item; the drift c of the former; and the
+    rows of both."""
+    options.say("touched users")
+    touched, by_item = trained.touched, trained.left.by_item
+    heavy = trained.heavy if sweeps > 1 else trained.heavy[:0]  # the one sweep there is would solve them anyway
+    theirs = by_item.indices[by_item.entries_of_rows(heavy)].astype(np.int64)
+    moved = np.union1d(touched, theirs)
+    step = trained.inverse.newton(trained.users.take(moved), rows=moved, tolerance=MOVE_TOLERANCE).step
+    at = np.searchsorted(moved, touched)
+    own, drift, counts = _touched(trained, step.take(at))
+    items, users = trained.items, trained.users.replaced(touched, own)
+    if sweeps > 1 and counts:
+        options.say("drift without the records")
+        everyone = trained.inverse.newton(trained.users, tolerance=DRIFT_TOLERANCE).step
+        change = trained.drift_change(users, everyone.replaced(touched, drift))
+        drift, users = plus(drift, change), users.replaced(touched, plus(own, change))
+    if len(heavy):
+        options.say("items that lose much")
+        items, users = trained.heavy_solved(users, still(users).replaced(moved, step.replaced(at, drift)))
+    return items, users, drift, moved
 
 
 def _exact(trained: Trained, after: Objective, sweeps: int, momentum: Sequence[float], options: Options) -> Response:
@@ -209,15 +232,23 @@ def _users_moved(trained: Trained, sweeps: int, options: Options) -> tuple[Stand
     known = newton.gradient, newton.losses
     before = standing(trained.left, trained.factors, trained.objective, users=known, threads=trained.threads)
     touched = trained.touched
-    moves, pull = trained.moves(newton.step.take(touched))
-    drift = plus(newton.step.take(touched), moves)
-    own = plus(trained.users.take(touched), moves)
-    counts = abs(inner(drift, pull)) > DRIFT * abs(inner(moves, pull))  # in the records' loss, to first order
+    own, drift, counts = _touched(trained, newton.step.take(touched))
     if sweeps > 1 and trained.share <= SHARES[0] and counts:
         options.say("drift without the records")
         change = trained.drift_change(trained.users.replaced(touched, own), newton.step.replaced(touched, drift))
         drift, own = plus(drift, change), plus(own, change)
     return before, trained.users.replaced(touched, own), newton.step.replaced(touched, drift)
+
+
+def _touched(trained: Trained, step: SideFactors) -> tuple[SideFactors, SideFactors, bool]:
+    """The touched users at the trained items, users'(V) + c; their drift c; and whether the records count in it, see
+    DRIFT. step: their U − users'(V)."""
+    moves, pull = trained.moves(step)
+    drift = plus(step, moves)
+    lost, kept = trained.lost.row_counts(), trained.left.by_user.row_counts()[trained.touched]
+    toward = np.einsum("nk,nk->n", stacked(drift, trained.objective), pull, dtype=np.float64)
+    counts = abs(float(toward @ (lost / (lost + kept)))) > DRIFT * abs(inner(moves, pull))
+    return plus(trained.users.take(trained.touched), moves), drift, counts
 
 
 def _closed(

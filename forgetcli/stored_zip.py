@@ -106,25 +106,32 @@ class Entry:
 
 
 def read_entries(file: BufferedReader, size: int) -> list[Entry]:
-    """The members of a file of `size` bytes, in the directory's order.
+    """The members of a file of `size` bytes, in the order of their places.
 
     They are stored as they are: neither compressed nor encrypted, no two of one name, no two that overlap, none with
     another name than a plain `<key>.npy`. Raises ModelFileError for anything else.
     """
     listed, limit = _read_directory(file, size)
     entries = _parse_directory(listed)
-    end = 0
-    for entry in sorted(entries, key=lambda entry: entry.start):
-        if entry.start < end:
-            raise _damaged("two members overlap")
-        end = entry.start + _LOCAL.size + entry.size
-    if end > limit:
+    entries.sort(key=lambda entry: entry.start)
+    if _require_apart(entries, [entry.start + _LOCAL.size + entry.size for entry in entries]) > limit:
         raise _damaged("a member reaches beyond its place")
     keys = [entry.key for entry in entries]
     for key in keys:
         if keys.count(key) > 1:
             raise _damaged(f"two members are called {key}")
-    return [_past_local_header(file, entry, limit) for entry in entries]
+    placed = [_past_local_header(file, entry, limit) for entry in entries]
+    _require_apart(entries, [data.start + data.size for data in placed])
+    return placed
+
+
+def _require_apart(entries: list[Entry], ends: list[int]) -> int:
+    """Raises ModelFileError where one of the members, in the order of their headers, begins before another's end, and
+    returns the last end."""
+    for entry, end in zip(entries[1:], ends, strict=False):
+        if entry.start < end:
+            raise _damaged("two members overlap")
+    return max(ends, default=0)
 
 
 def _read_directory(file: BufferedReader, size: int) -> tuple[bytes, int]:

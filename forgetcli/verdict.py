@@ -224,8 +224,7 @@ def decide(
             f"{' does' if retrains == 1 else 's do'} not show how much of that is noise: it takes at least "
             f"{FEWEST_RETRAINS}, of different seeds."
         )
-    reach = (band[1] - band[0]) / 2
-    shown = f"{_percent(memory.retrained.mean)} ± {_percent(reach)}"
+    shown = _from_to(band)
     if memory.unlearned > band[1]:
         return Finding.REMEMBERS, f"{left} of the memory of {what} is left, more than {themselves}: {shown}."
     if membership is not None and membership.blind.succeeds:
@@ -233,7 +232,7 @@ def decide(
             f"An attacker tells {what} from pairs that were never there better than against {retrains} retrains: "
             f"AUC {membership.blind.unlearned:.4f} against {membership.blind.retrained.mean:.4f}."
         )
-    if reach > WIDEST_BAND:
+    if (band[1] - band[0]) / 2 > WIDEST_BAND:
         return Finding.UNDECIDED, (
             f"What {themselves} of {what}, {shown}, is too uncertain to tell: more retrains are needed, or more pairs."
         )
@@ -243,20 +242,23 @@ def decide(
             f"and {themselves} {shown}."
         )
     return Finding.FORGOTTEN, (
-        f"Nothing of {what} can be found beyond what {themselves}: {left} of their memory, where the retrains have "
-        f"{shown}."
+        f"Nothing of {what} can be found beyond what {themselves}: {left} of their memory, where the retrains' band "
+        f"is {shown}."
     )
 
 
 def _sentence_of_retrain(memory: Memory | None, retrains: int, noun: str) -> str:
     sentence = f"The model was trained anew and has never seen the {noun} that were to go"
-    if memory is None or memory.unlearned is None or memory.retrained is None or memory.band is None:
+    if memory is None or memory.unlearned is None or memory.band is None:
         return f"{sentence}."
-    shown = f"{_percent(memory.retrained.mean)} ± {_percent((memory.band[1] - memory.band[0]) / 2)}"
     return (
         f"{sentence}: what looks like {_percent(memory.unlearned)} of their memory is its seed's, where {retrains} "
-        f"retrains of other seeds show {shown}."
+        f"retrains of other seeds show {_from_to(memory.band)}."
     )
+
+
+def _from_to(band: tuple[float, float]) -> str:
+    return " to ".join(map(_percent, band))
 
 
 def _percent(fraction: float) -> str:

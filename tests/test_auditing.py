@@ -326,12 +326,12 @@ def test_the_verdict_in_words() -> None:
     assert verdict(0.001) == (
         Finding.FORGOTTEN,
         "Nothing of the 9,755 forgotten ratings can be found beyond what 3 retrains show among themselves: "
-        "0.1 % of their memory, where the retrains have 0.4 % ± 1.1 %.",
+        "0.1 % of their memory, where the retrains' band is −0.7 % to 1.5 %.",
     )
     assert verdict(0.038) == (
         Finding.REMEMBERS,
         "3.8 % of the memory of the 9,755 forgotten ratings is left, more than 3 retrains show among themselves: "
-        "0.4 % ± 1.1 %.",
+        "−0.7 % to 1.5 %.",
     )
     finding, sentence = verdict(-0.06)
     assert finding is Finding.OVERCORRECTED

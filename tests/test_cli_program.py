@@ -58,10 +58,13 @@ def test_every_command_explains_itself_in_80_columns(command: str, capsys: pytes
 
 
 @pytest.mark.parametrize(("columns", "longest"), [("60", 60), ("80", 80), ("200", 80)])
-def test_options_are_wrapped_to_the_terminals_width_up_to_80(columns: str, longest: int, tmp_path: Path) -> None:
+def test_help_is_wrapped_to_the_terminals_width_up_to_80(columns: str, longest: int, tmp_path: Path) -> None:
     shown = forget("train", "--help", cwd=tmp_path, COLUMNS=columns).out
     purposes = "\n".join(line for line in shown.splitlines() if line.startswith(28 * " "))
     assert longest - 12 < longest_line(purposes) <= longest
+    usage, _, details = shown.split("\n\n")[:3]
+    assert longest_line(usage) <= longest
+    assert longest - 12 < longest_line(details) <= longest
 
 
 @pytest.mark.parametrize(("environment", "is_coloured"), [({}, True), ({"NO_COLOR": "1"}, False)])
@@ -173,6 +176,26 @@ def test_wrong_use_is_told_before_any_work(
 def test_options_and_files_come_in_any_order(work: Path) -> None:
     forget_well("train", "--factors", "8", "ratings.parquet", "--sweeps", "3", "-o", "other.npz", cwd=work)
     assert (work / "other.npz").read_bytes() == (work / "model.npz").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("line", "owner"),
+    [
+        ("forget model.npz --user 7 --where rating>3", "--records"),
+        ("forget model.npz --user 7 --where=rating>3", "--records"),
+        ("forget model.npz --user 7 --data-where rating>3", "--data"),
+        ("retrain model.npz --user 7 --duplicates sum -o out.npz", "--data"),
+        ("recommend model.npz --user 7 --where rating>3", "--users"),
+        ("compare model.npz r1.npz --test-where rating>3", "--test"),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_refused(line: str, owner: str, tmp_path: Path) -> None:
+    check_error(forget(*line.split(), cwd=tmp_path), 2, f"belongs to {owner}, which is not given")
+
+
+def test_a_default_of_such_an_option_waits_for_the_runs_that_have_use_for_it(work: Path) -> None:
+    asked = ("forget", "model.npz", "--user", "7", "--dry-run", "--quiet")
+    assert forget(*asked, cwd=work, FORGET_FORGET_WHERE="user > 3").code == 0
 
 
 def test_the_offered_choices_are_those_that_the_core_knows() -> None:

@@ -27,7 +27,7 @@ Array = NDArray[np.float64]
 Setup = tuple[RowProblem, RowBasis, Array, Array]
 
 COUNTS = [5, 0, 1, 40, 299, 16, 0, 130, 900]
-"""Of the rows' entries: the last row is more than the buffer holds at the highest of the ranks."""
+"""Of the rows' entries: none, parts of a block, whole ones, and more than a piece."""
 
 TOLERANCE = {np.float32: 2e-4, np.float64: 1e-11}
 """Relative to the largest element, after a few steps: what rounding makes of systems with these ridges."""

@@ -247,6 +247,13 @@ def test_members_that_share_bytes_are_refused(tmp_path: Path) -> None:
     )
 
 
+def test_a_member_whose_own_header_pushes_it_into_the_next_one_is_refused(tmp_path: Path) -> None:
+    first = npy(np.zeros(3))
+    content = zip_of([("one.npy", first), ("two.npy", npy(np.zeros(3)))])
+    extra = struct.pack("<H", 40)  # of the local header: the elements begin so much later than the directory lets see
+    assert refusal(tmp_path / "file", patched(content, 28, extra)) == "the archive is damaged: two members overlap"
+
+
 def test_a_member_that_reaches_into_the_next_one_or_the_directory_is_refused(tmp_path: Path) -> None:
     content = zip_of([("one.npy", npy(np.zeros(3)))])
     entry = content.index(b"PK\1\2")

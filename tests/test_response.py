@@ -237,7 +237,8 @@ def predictions(factors: Factors) -> Matrix:
 
 
 @pytest.mark.parametrize("name", FOLLOWED)
-def test_the_step_is_what_so_many_sweeps_without_drift_lead_to(name: str) -> None:
+def test_the_step_is_what_so_many_sweeps_without_drift_lead_to(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(response, "DRIFT", np.inf)  # the sweeps carry along the drift that the model has
     data = interactions(n_users=300, n_items=60, density=0.4)
     model = als.train(data, dataclasses.replace(FOLLOWED[name], sweeps=10))
     some = data.by_user.row_numbers()[5::71], data.by_user.indices[5::71]
@@ -254,7 +255,8 @@ def test_the_step_is_what_so_many_sweeps_without_drift_lead_to(name: str) -> Non
 
 
 @pytest.mark.parametrize("name", FOLLOWED)
-def test_a_single_record_is_followed_linearly(name: str) -> None:
+def test_a_single_record_is_followed_linearly(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(response, "DRIFT", np.inf)  # as above
     data = interactions(n_users=300, n_items=60, density=0.4)
     model = als.train(data, dataclasses.replace(FOLLOWED[name], sweeps=10))
     request = ForgetRequest.of(pairs=[(int(np.asarray(data.users.ids)[7]), _an_item(data, 7))])
@@ -263,6 +265,25 @@ def test_a_single_record_is_followed_linearly(name: str) -> None:
     expected = predictions(drift_free_sweeps(model, request, 10))
     moved = np.linalg.norm(expected - predictions(model.factors))
     assert np.linalg.norm(predictions(result.factors) - expected) < FIRST_ORDER * moved
+
+
+def test_who_keeps_next_to_nothing_does_not_drift_as_with_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = interactions(n_users=300, n_items=60, density=0.4)
+    model = als.train(data, dataclasses.replace(CONFIGS["implicit"], sweeps=8))
+    entries = data.by_user.entries_of_rows(np.array([7]))[3:]
+    rows, columns = data.by_user.rows_of(entries), data.by_user.indices[entries]
+    request = ForgetRequest(data.users.ids[rows], data.items.ids[columns], data.users.ids[:0], data.items.ids[:0])
+    never_saw = predictions(unlearn.retrain(model, request)[0].factors)[rows, columns]
+    known = predictions(model.factors)[rows, columns] - never_saw
+
+    def left_over() -> float:
+        """Of what the model knew of the records, 1."""
+        difference = predictions(respond(model, request).factors)[rows, columns] - never_saw
+        return abs(float(difference @ known)) / float(known @ known)
+
+    without_records = left_over()
+    monkeypatch.setattr(response, "DRIFT", np.inf)
+    assert without_records < 0.3 * left_over()
 
 
 def tenth(data: Interactions) -> ForgetRequest:

@@ -83,6 +83,8 @@ struct Entry {
 struct Scratch {
     std::vector<Entry> entries, spare;
     std::vector<float> values;
+    std::vector<std::int32_t> columns;
+    std::vector<std::int64_t> starts;
 };
 
 inline int bits_for(std::int64_t count) {
@@ -91,10 +93,10 @@ inline int bits_for(std::int64_t count) {
     return bits;
 }
 
-// Sorts by the bits of the key from first_bit up to end_bit, equal keys in their order.
-inline void radix_sort(std::vector<Entry>& entries, std::vector<Entry>& spare, int first_bit, int end_bit) {
+// Sorts by the bits of the key below end_bit, equal keys in their order.
+inline void radix_sort(std::vector<Entry>& entries, std::vector<Entry>& spare, int end_bit) {
     spare.resize(entries.size());
-    for (int bit = first_bit; bit < end_bit; bit += DIGIT_BITS) {
+    for (int bit = 0; bit < end_bit; bit += DIGIT_BITS) {
         std::size_t starts[DIGITS] = {};
         const auto digit = [bit](const Entry& entry) { return (entry.key >> bit) & (DIGITS - 1); };
         for (const Entry& entry : entries) ++starts[digit(entry)];
@@ -152,7 +154,7 @@ public:
     }
 
     // Leaves the sorted entries in indptr, indices and values. The source's rows and columns are in range.
-    // timestamps: null without; presorted: the source's columns never go back.
+    // timestamps: null without; presorted: the source's columns never go back, and no pair occurs twice.
     template <typename Source>
     void build(const Source& source, Duplicates duplicates, const std::int64_t* timestamps, bool presorted) {
         std::fill(indptr_, indptr_ + n_rows_ + 1, 0);
@@ -162,7 +164,8 @@ public:
         std::vector<Scratch> scratch(resolve_threads(threads_));
         std::vector<std::int64_t> left(buckets_ + 1, 0);
         parallel_for(buckets_, threads_, [&](std::int64_t bucket, int worker) {
-            left[bucket + 1] = sort_bucket(bucket, duplicates, timestamps, presorted, scratch[worker]);
+            left[bucket + 1] = presorted ? count_bucket(bucket, scratch[worker])
+                                         : sort_bucket(bucket, duplicates, timestamps, scratch[worker]);
         });
         for (std::int64_t row = 0; row < n_rows_; ++row) indptr_[row + 1] += indptr_[row];
         if (indptr_[n_rows_] == n_) return;
@@ -214,9 +217,31 @@ private:
         return std::uint64_t{low_[at]} << column_bits_ | static_cast<std::uint32_t>(indices_[at]);
     }
 
+    // Sorts one bucket, whose columns are in order, by counting its rows; returns how many entries it has.
+    std::int64_t count_bucket(std::int64_t bucket, Scratch& scratch) {
+        const std::int64_t begin = bucket_starts_[bucket], end = bucket_starts_[bucket + 1];
+        const std::int64_t first_row = bucket << shift_, last_row = std::min(n_rows_, (bucket + 1) << shift_);
+        std::int64_t* counts = indptr_ + first_row + 1;
+        for (std::int64_t at = begin; at < end; ++at) ++counts[low_[at]];
+        scratch.starts.resize(last_row - first_row);
+        std::int64_t total = begin;
+        for (std::int64_t row = 0; row < last_row - first_row; ++row) {
+            scratch.starts[row] = total;
+            total += counts[row];
+        }
+        scratch.columns.assign(indices_ + begin, indices_ + end);
+        scratch.values.assign(values_ + begin, values_ + end);
+        for (std::int64_t i = 0; i < end - begin; ++i) {
+            const std::int64_t at = scratch.starts[low_[begin + i]]++;
+            indices_[at] = scratch.columns[i];
+            values_[at] = scratch.values[i];
+        }
+        return end - begin;
+    }
+
     // Sorts one bucket, merges its duplicates, counts its rows; returns how many entries it has left.
     std::int64_t sort_bucket(std::int64_t bucket, Duplicates duplicates, const std::int64_t* timestamps,
-                             bool presorted, Scratch& scratch) {
+                             Scratch& scratch) {
         const std::int64_t begin = bucket_starts_[bucket], end = bucket_starts_[bucket + 1];
         const std::int64_t first_row = bucket << shift_;
         std::int64_t* counts = indptr_ + first_row + 1;
@@ -230,7 +255,7 @@ private:
         for (at = begin; at < end; ++at) {
             entries[at - begin] = {key(at), values_[at], positions_ ? positions_[at] : 0};
         }
-        radix_sort(entries, scratch.spare, presorted ? column_bits_ : 0, column_bits_ + shift_);
+        radix_sort(entries, scratch.spare, column_bits_ + shift_);
         at = begin;
         const Entry* const all_end = entries.data() + entries.size();
         for (const Entry *group = entries.data(), *next; group != all_end; group = next, ++at) {

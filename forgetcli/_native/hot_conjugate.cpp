@@ -212,13 +212,18 @@ T residual_square(const State<T>& state, int width) {
 template <typename T>
 ConjugateProgress<T> begin_iteration(const ConjugateSystem<T>& s, const State<T>& state, double loss) {
     constexpr T EPSILON = sizeof(T) == 4 ? T(1.2e-7) : T(2.3e-16);
+    constexpr int SUMS = 8;  // that are kept apart: a single one would be a chain of additions
     const int width = s.forth.width;
-    for (int j = 0; j < width; ++j) {
-        const T pull = state.dense[j] * state.x[j];
-        loss += double(pull) * double(state.x[j]);
-        state.residual[j] -= pull;
-        state.direction[j] = state.residual[j] * state.inverse[j];
+    double losses[SUMS] = {};
+    for (int j = 0; j < width; j += SUMS) {
+        for (int i = 0; i < SUMS; ++i) {
+            const T pull = state.dense[j + i] * state.x[j + i];
+            losses[i] += double(pull) * double(state.x[j + i]);
+            state.residual[j + i] -= pull;
+            state.direction[j + i] = state.residual[j + i] * state.inverse[j + i];
+        }
     }
+    for (const double each : losses) loss += each;
     const T square = residual_square(state, width);
     return {square, square * EPSILON * EPSILON, loss};
 }

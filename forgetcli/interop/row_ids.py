@@ -29,7 +29,8 @@ def read_row_ids(path: str | Path, side: Literal["user", "item"], columns: Colum
         return read_ids(path, side, columns)
     with file_system_errors(path, "read"):
         try:
-            lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+            # Not splitlines: it ends lines at characters that an id may have.
+            lines = Path(path).read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")
         except UnicodeDecodeError as error:
             raise DataError(f"{path} is not text in UTF-8") from error
     if not all(lines):

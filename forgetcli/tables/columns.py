@@ -108,11 +108,14 @@ class Wanted:
     required: without which a file cannot be read.
     optional: that are read where they are there.
     at_least_one: whether, all being optional, one must be there all the same.
+    private:  whether no message may repeat what may be an id, as in a forget-list without a header, whose first line
+              is taken for one.
     """
 
     required: tuple[Role, ...] = ()
     optional: tuple[Role, ...] = ()
     at_least_one: bool = False
+    private: bool = False
 
 
 @dataclass(frozen=True)
@@ -123,19 +126,25 @@ class Column:
     name: str
 
 
-def find_columns(source: str, found: Sequence[str], options: ColumnOptions, wanted: Wanted) -> dict[Role, Column]:
+def find_columns(
+    source: str, found: Sequence[str], options: ColumnOptions, wanted: Wanted, *, hidden: bool = False
+) -> dict[Role, Column]:
     """The columns of a file that play the wanted roles; an optional role that nothing plays is left out, and so is the
     time where there is no rating: it would only put equal values in order.
 
     source: the file's name, for messages.
     found:  the file's column names in order; names that are empty or "-" play no role.
+    hidden: whether messages must not repeat the names, which may be ids.
 
     Raises UsageError where an option names a column that is not there or two options name the same one, and
-    DataError where a required role has no column or several columns could play one; both list what was found.
+    DataError where a required role has no column or several columns could play one; both list what was found, unless
+    it is hidden.
     """
     roles = wanted.required + wanted.optional
     chosen = {
-        role: _position_named(source, found, role, name) for role in roles if (name := options.named(role)) is not None
+        role: _position_named(source, found, role, name, hidden)
+        for role in roles
+        if (name := options.named(role)) is not None
     }
     if len(set(chosen.values())) < len(chosen):
         raise UsageError(f"one column cannot be two things: {_options_of(chosen)} name the same column of {source}")
@@ -145,9 +154,9 @@ def find_columns(source: str, found: Sequence[str], options: ColumnOptions, want
             if position is not None:
                 chosen[role] = position
             elif role in wanted.required:
-                raise _missing(source, found, (role,), roles)
+                raise _missing(source, found, (role,), roles, hidden)
     if wanted.at_least_one and not chosen:
-        raise _missing(source, found, roles, roles)
+        raise _missing(source, found, roles, roles, hidden)
     return {
         role: Column(chosen[role], printable(found[chosen[role]].strip()))
         for role in roles
@@ -155,7 +164,7 @@ def find_columns(source: str, found: Sequence[str], options: ColumnOptions, want
     }
 
 
-def find_tested(source: str, found: Sequence[str], where: Filter | None) -> dict[str, Column]:
+def find_tested(source: str, found: Sequence[str], where: Filter | None, *, hidden: bool = False) -> dict[str, Column]:
     """The columns that a filter names, by the names it has for them: case and surrounding spaces may differ.
 
     Raises UsageError for one that is not there, with those that are, and DataError for one that is there twice.
@@ -167,7 +176,7 @@ def find_tested(source: str, found: Sequence[str], where: Filter | None) -> dict
             assert where is not None
             raise UsageError(
                 f"{source} has no column {printable(name.text)!r} (`{where.option}`, character {name.position}); "
-                f"its columns are: {_listed(found)}"
+                f"{_what_is_there(found, hidden)}"
             )
         tested[name.text] = Column(position, printable(found[position].strip()))
     return tested
@@ -179,7 +188,9 @@ def position_of(found: Sequence[str], name: str) -> int | None:
     return candidates[0] if len(candidates) == 1 else None
 
 
-def _missing(source: str, found: Sequence[str], roles: Sequence[Role], all_roles: Sequence[Role]) -> DataError:
+def _missing(
+    source: str, found: Sequence[str], roles: Sequence[Role], all_roles: Sequence[Role], hidden: bool
+) -> DataError:
     wanted = " or ".join(roles)
     columns = ",".join(all_roles)
     if any(_is_number(name) for name in found):  # no names then, and not to be repeated: they may be ids
@@ -188,19 +199,19 @@ def _missing(source: str, found: Sequence[str], roles: Sequence[Role], all_roles
             hint=f"name the columns of a file without a header: `columns={columns}`",
         )
     return DataError(
-        f"{source} has no {wanted} column; its columns are: {_listed(found)}",
+        f"{source} has no {wanted} column; {_what_is_there(found, hidden)}",
         hint=f"say which one it is: {_options_of(roles)}; or, without a header, `columns={columns}`",
     )
 
 
-def _position_named(source: str, found: Sequence[str], role: Role, name: str) -> int:
+def _position_named(source: str, found: Sequence[str], role: Role, name: str, hidden: bool) -> int:
     """The one column of exactly this name, or else the one that differs in case or surrounding spaces only."""
     position = _only_position(source, found, name)
     if position is not None:
         return position
     if any(_is_number(column) for column in found):
-        raise _missing(source, found, (role,), (role,))
-    raise UsageError(f"{source} has no column {printable(name)!r} (`{role}`); its columns are: {_listed(found)}")
+        raise _missing(source, found, (role,), (role,), hidden)
+    raise UsageError(f"{source} has no column {printable(name)!r} (`{role}`); {_what_is_there(found, hidden)}")
 
 
 def _only_position(source: str, found: Sequence[str], name: str) -> int | None:
@@ -247,6 +258,12 @@ def _is_number(name: str) -> bool:
 
 def _options_of(roles: Sequence[Role] | Mapping[Role, int]) -> str:
     return " or ".join(f"`{role}=NAME`" for role in roles)
+
+
+def _what_is_there(found: Sequence[str], hidden: bool) -> str:
+    if hidden:
+        return f"its first line has {len(found)} field{'s' if len(found) != 1 else ''} of other names, or of ids"
+    return f"its columns are: {_listed(found)}"
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -55,7 +55,7 @@ def read_records(
     is skipped quietly would be taken for done.
     """
     filtered = Filter.of(where)
-    wanted = Wanted(optional=("user", "item"), at_least_one=True)
+    wanted = Wanted(optional=("user", "item"), at_least_one=True, private=True)
     requests = [
         request
         for file in find_sources(sources)

@@ -8,14 +8,14 @@ column: rather the value is put into the column's own type, exactly, which also 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from fractions import Fraction
 from functools import reduce
 from math import ceil, floor
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -24,9 +24,23 @@ import pyarrow.compute as pc
 from forgetcli.errors import UsageError
 from forgetcli.tables.batches import Batch, Fault, Mask
 from forgetcli.tables.columns import position_of
-from forgetcli.tables.filters import Atom, Both, Comparison, Either, Filter, Missing, Operator, Test, Value, kind_of
+from forgetcli.tables.filters import (
+    Atom,
+    Both,
+    Comparison,
+    Either,
+    Filter,
+    Membership,
+    Missing,
+    Operator,
+    Test,
+    Value,
+    kind_of,
+)
 from forgetcli.tables.ids import plain_values
 from forgetcli.tables.parsing import INTEGER, NUMBER, cast_texts
+
+Part = TypeVar("Part")
 
 Operand: TypeAlias = Any
 """An Arrow array, or an expression that stands for one; Arrow's functions take either and return its like."""
@@ -43,6 +57,9 @@ TRUTHS = {"true": True, "1": True, "false": False, "0": False}
 ZONED = r":.*(Z|[+-]\d\d(:?\d\d)?)$"
 """The end of a date in text that says its time zone."""
 DATE = r"^\d{4}-\d\d-\d\d([ T].*)?$"
+
+MOST_COMPARISONS = 1000
+"""In an expression for Arrow, which ended the process at some 20,000 on a stack of 8 MiB."""
 
 _ANYTHING = pc.scalar(True)
 
@@ -93,7 +110,16 @@ def might_match(where: Filter, known: Mapping[str, int | str | None]) -> bool:
 
 def pruning(where: Filter, schema: pa.Schema) -> Operand:
     """An expression that is true of every row that the filter may let through, for Arrow to hold against a file's
-    statistics. Columns that the schema does not have are taken for anything."""
+    statistics. Columns that the schema does not have are taken for anything, and so are all rows where the filter has
+    more comparisons than Arrow's stack may hold: it puts each inside the next."""
+
+    def comparisons(atom: Atom) -> int:
+        position = position_of(schema.names, atom.column.text)
+        is_real = position is not None and pa.types.is_floating(schema.field(position).type)
+        return len(atom.values) if isinstance(atom, Membership) and is_real else 1
+
+    if sum(map(comparisons, where.atoms())) > MOST_COMPARISONS:
+        return _ANYTHING
 
     def holds(atom: Atom) -> Operand:
         position = position_of(schema.names, atom.column.text)
@@ -112,8 +138,18 @@ def pruning(where: Filter, schema: pa.Schema) -> Operand:
 def _combined(test: Test, holds: Callable[[Atom], Operand]) -> Operand:
     if isinstance(test, (Both, Either)):
         join = pc.and_kleene if isinstance(test, Both) else pc.or_kleene
-        return reduce(join, [_combined(part, holds) for part in test.parts])
+        return _joined(join, test.parts, lambda part: _combined(part, holds))
     return holds(test)
+
+
+def _joined(
+    join: Callable[[Operand, Operand], Operand], parts: Sequence[Part], made: Callable[[Part], Operand]
+) -> Operand:
+    """What is made of the parts, joined by halves, so that of thousands only a few are in memory at once."""
+    if len(parts) == 1:
+        return made(parts[0])
+    middle = len(parts) // 2
+    return join(_joined(join, parts[:middle], made), _joined(join, parts[middle:], made))
 
 
 def _concerns(fault: Fault, batch: Batch) -> bool:
@@ -187,8 +223,8 @@ class _Typed:
         kind = self.kind
         if len(values) == 1 or not (_is_integral(kind) or _is_text(kind)):
             if negated:
-                return reduce(pc.and_kleene, [self.compared("!=", value) for value in values])
-            return reduce(pc.or_kleene, [self.compared("=", value) for value in values])
+                return _joined(pc.and_kleene, values, lambda value: self.compared("!=", value))
+            return _joined(pc.or_kleene, values, lambda value: self.compared("=", value))
         if _is_integral(kind):
             low, high = _range(kind)
             units = [_in_units(value, kind) for value in values]

@@ -52,8 +52,10 @@ def text_table(
         names = list(options.columns)
     else:
         first, names = _without_header(source.name, first)
-    found = find_columns(source.name, names, options, wanted)
-    columns = TextColumns(source.name, len(names), found, find_tested(source.name, names, where))
+    hidden = wanted.private and options.columns is None
+    found = find_columns(source.name, names, options, wanted, hidden=hidden)
+    tested = find_tested(source.name, names, where, hidden=hidden)
+    columns = TextColumns(source.name, len(names), found, tested)
     return Table(source.name, found, _pieces(columns, first, blocks))
 
 

@@ -293,6 +293,8 @@ def test_row_ids_come_from_arrays_lists_and_tables(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_row_ids(tmp_path / "b.txt", "user"), [12, -3])
     assert read_row_ids(tmp_path / "c.txt", "user")[1] == "007"
     np.testing.assert_array_equal(read_row_ids(tmp_path / "d.csv", "user"), [5, 4])
+    (tmp_path / "d.txt").write_bytes("a\u2028b\r\nc\x85d\r\n".encode())
+    assert list(read_row_ids(tmp_path / "d.txt", "user")) == ["a\u2028b", "c\x85d"]
     (tmp_path / "e.txt").write_text("12\n\n13\n")
     with pytest.raises(DataError, match="empty line"):
         read_row_ids(tmp_path / "e.txt", "user")

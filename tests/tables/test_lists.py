@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from forgetcli.errors import DataError
+from forgetcli.errors import DataError, UsageError
 from forgetcli.ids import Ids, Utf8Ids
 from forgetcli.interactions import Interactions
 from forgetcli.records import ForgetRequest
@@ -87,7 +87,7 @@ def test_a_list_of_numbers_matches_text_ids_by_their_decimal(tmp_path: Path) -> 
         ("user,item\n1,10\n,\n", "line 3: no user and no item id"),
         ('user\n1\n""\n', "line 3: no user id"),
         ("user,item\n4711,10,3\n", "line 2: 3 fields where there are 2 columns"),
-        ("film,person\n4711,10\n", "has no user or item column; its columns are: film, person"),
+        ("film,person\n4711,10\n", "has no user or item column; its first line has 2 fields of other names, or of ids"),
         ("4711\n4712\n", "has no user or item column: its first line holds numbers"),
         ("", "is empty"),
     ],
@@ -142,3 +142,16 @@ def test_the_training_file_may_itself_be_the_list(tmp_path: Path) -> None:
     data = Interactions.from_arrays(users, items)
     path = write_parquet(tmp_path / "a.parquet", {"user": users, "item": items, "rating": np.ones(500)})
     assert len(read_records(path).resolve(data).removal.entries) == len(data)
+
+
+@pytest.mark.parametrize(("options", "where"), [({}, None), ({"user": "who"}, None), ({"user": "USER-ID"}, "when > 1")])
+def test_a_list_without_a_header_is_refused_without_a_word_of_its_first_line(
+    tmp_path: Path, options: dict[str, str], where: str | None
+) -> None:
+    first = "user-id,item-7" if where else "anna,item-7"
+    path = write(tmp_path / "list.csv", f"{first}\nbert,item-8\n")
+    with pytest.raises(
+        (DataError, UsageError), match="its first line has 2 fields of other names, or of ids"
+    ) as raised:
+        read_records(path, ColumnOptions(**options), where=where)
+    assert not any(word in f"{raised.value.message} {raised.value.hint}" for word in ("anna", "item-7", "bert"))

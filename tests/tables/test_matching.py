@@ -145,6 +145,14 @@ def test_a_value_is_compared_exactly_with_a_column_of_any_type(
             read_interactions(tmp_path / "a.arrow", where=f"x = {value} or x in ({value}, {value})")
 
 
+def test_thousands_of_tests_are_no_deeper_than_arrows_stack(tmp_path: Path) -> None:
+    path = write_parquet(tmp_path / "a.parquet", {"user": [1, 2, 3], "item": [1, 1, 1], "x": [0.5, 1.5, 2.5]})
+    tests = " or ".join(f"user = {number}" for number in range(2, 20_000))
+    assert read_interactions(path, where=tests, threads=1).rows == 2
+    listed = ", ".join(f"{number}.5" for number in range(1, 20_000))
+    assert read_interactions(path, where=f"x in ({listed})", threads=1).rows == 2
+
+
 def test_decimals_are_not_rounded_to_be_compared(tmp_path: Path) -> None:
     whole, more = Decimal(3), Decimal(f"3.{'0' * 29}1")
     table = {"user": [1, 2], "item": [1, 1], "x": pa.array([whole, more], pa.decimal128(38, 30))}

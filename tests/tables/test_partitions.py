@@ -7,11 +7,12 @@ import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pyarrow as pa
 import pytest
 
-from forgetcli.errors import DataError
+from forgetcli.errors import DataError, FileSystemError
 from forgetcli.tables import ColumnOptions, read_interactions, read_records
 from forgetcli.tables.partitions import partitions_of
 from tests.made import as_dict
@@ -171,3 +172,33 @@ def test_a_file_may_have_any_name(tmp_path: Path) -> None:
     except OSError:
         pytest.skip("this file system takes names in UTF-8 alone")
     assert as_rows(read_interactions(path)) == [("1", "2", 3.0)]
+
+
+def test_links_are_followed_and_none_is_passed_over_in_silence(tmp_path: Path) -> None:
+    elsewhere, data = tmp_path / "elsewhere", tmp_path / "data"
+    write_parquet(elsewhere / "p.parquet", {"item": [1], "rating": [1.0]})
+    write_parquet(data / "user=1" / "p.parquet", {"item": [2], "rating": [2.0]})
+    try:
+        (data / "user=2").symlink_to(elsewhere)
+    except OSError:
+        pytest.skip("this system makes no links")
+    (data / "user=1" / "circle").symlink_to(data)
+    assert as_rows(read_interactions(data)) == [("1", "2", 2.0), ("2", "1", 1.0)]
+    (data / "user=2" / "gone.parquet").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(FileSystemError, match=r"gone\.parquet: no such file"):
+        read_interactions(data)
+
+
+def test_a_directory_that_cannot_be_listed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_parquet(tmp_path / "day=1" / "p.parquet", {"user": [1], "item": [2]})
+    write_parquet(tmp_path / "day=2" / "p.parquet", {"user": [3], "item": [2]})
+    scandir = os.scandir
+
+    def refused(place: Any) -> Any:
+        if str(place).endswith("day=2"):
+            raise PermissionError(13, "Permission denied", str(place))
+        return scandir(place)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    with pytest.raises(FileSystemError, match="day=2: permission denied"):
+        read_records(tmp_path)
