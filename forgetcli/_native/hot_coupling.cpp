@@ -176,17 +176,11 @@ void couple_row(const Coupling<T>& c, std::int64_t row, const T* p, T* sums, T* 
     if (c.direction_gram) add_product(c.direction_gram, p, o.rank, out);
 }
 
-// What regularises a row, times the identity.
-template <typename T>
-FORGETCLI_INLINE T ridge_of(const RowObjective<T>& o, std::int64_t row) {
-    return T(o.reg * (o.reg_by_count ? double(o.indptr[row + 1] - o.indptr[row]) : 1.0));
-}
-
 template <typename T, int W>
 RowValue gradient_row(const RowObjective<T>& o, const PairTable<T>& table, std::int64_t row, const T* diagonal,
                       const T* p, T* sums, T* out) {
     for (int j = 0; j < table.padded; ++j) out[j] = 0;
-    const T ridge = ridge_of(o, row);
+    const T ridge = ridge_of(o, o.indptr[row + 1] - o.indptr[row]);
     for (int j = 0; j < o.dimension(); ++j) out[j] = (diagonal ? ridge + diagonal[j] : ridge) * p[j];
     if (o.gram) add_product(o.gram, p, o.rank, out);
     double loss = 0;
@@ -236,7 +230,8 @@ struct Preconditioner {
     Preconditioner(const NormalSystem<T>& s, std::int64_t row, T* memory)
         : diagonal(memory), inverse(diagonal + s.table.padded), eliminate(inverse + s.table.padded), inverse_pivot(0) {
         const RowObjective<T>& o = s.objective;
-        const T ridge = ridge_of(o, row), n = T(o.indptr[row + 1] - o.indptr[row]);
+        const std::int64_t entries = o.indptr[row + 1] - o.indptr[row];
+        const T ridge = ridge_of(o, entries), n = T(entries);
         for (int j = 0; j < s.table.padded; ++j) {
             diagonal[j] = s.dense[j] + ridge;
             inverse[j] = j < o.rank ? 1 / (n * s.mean[j] + diagonal[j]) : T(0);
