@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from forgetcli.cli import compare as compare_command
+from forgetcli.cli.compare import CHECKS, FIGURES
 from tests.program import LONGEST_LINE, check_error, forget, forget_well, longest_line
 
 ASKED = ("--records", "deletions.csv", "--original", "model.npz")
@@ -108,3 +109,18 @@ def test_a_report_that_cannot_be_is_refused_before_anything_is_read(
 ) -> None:
     pytest.importorskip("matplotlib", reason="reports are drawn by forgetcli[report]")
     check_error(forget("compare", "no.npz", "none.npz", "--report", report, cwd=tmp_path), code, *parts)
+
+
+def test_a_limit_that_cannot_have_its_figure_is_told_before_the_models_are_read(tmp_path: Path) -> None:
+    models = ("compare", "nothing.npz", "nowhere.npz", "--fail-above")
+    check_error(forget(*models, "memroy=0.1", cwd=tmp_path), 2, "memory, memory-excess", "not 'memroy'")
+    check_error(forget(*models, "0.1", cwd=tmp_path), 2, "no memory without --records and --original")
+    check_error(forget(*models, "still-held=0", cwd=tmp_path), 2, "no still-held without --records")
+
+
+def test_the_figures_that_may_be_limited_are_those_that_a_whole_comparison_has(compared: Path) -> None:
+    retrained = [f"r{seed}.npz" for seed in (1, 2, 3)]
+    forget_well("retrain", "model.npz", "--records", "deletions.csv", "--seed", "3", "-o", "r3.npz", cwd=compared)
+    found = forget_well("compare", "forgotten.npz", *retrained, *ASKED, "--json", cwd=compared).document["figures"]
+    assert set(found) == set(FIGURES)
+    assert all(f"\n  {name} " in CHECKS or f", {name}\n" in CHECKS or f"  {name}," in CHECKS for name in FIGURES)

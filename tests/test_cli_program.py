@@ -177,6 +177,26 @@ def test_options_and_files_come_in_any_order(work: Path) -> None:
     assert (work / "other.npz").read_bytes() == (work / "model.npz").read_bytes()
 
 
+@pytest.mark.parametrize(
+    ("line", "owner"),
+    [
+        ("forget model.npz --user 7 --where rating>3", "--records"),
+        ("forget model.npz --user 7 --where=rating>3", "--records"),
+        ("forget model.npz --user 7 --data-where rating>3", "--data"),
+        ("retrain model.npz --user 7 --duplicates sum -o out.npz", "--data"),
+        ("recommend model.npz --user 7 --where rating>3", "--users"),
+        ("compare model.npz r1.npz --test-where rating>3", "--test"),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_refused(line: str, owner: str, tmp_path: Path) -> None:
+    check_error(forget(*line.split(), cwd=tmp_path), 2, f"belongs to {owner}, which is not given")
+
+
+def test_a_default_of_such_an_option_waits_for_the_runs_that_have_use_for_it(work: Path) -> None:
+    asked = ("forget", "model.npz", "--user", "7", "--dry-run", "--quiet")
+    assert forget(*asked, cwd=work, FORGET_FORGET_WHERE="user > 3").code == 0
+
+
 def test_the_offered_choices_are_those_that_the_core_knows() -> None:
     assert typing.get_args(Duplicates) == options.DUPLICATES
     assert typing.get_args(BadRows) == options.BAD_ROWS

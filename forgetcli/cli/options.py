@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from forgetcli.cli.parser import Parser, count
+from forgetcli.cli.parser import Parser, belongs_to, count
 from forgetcli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -92,18 +92,25 @@ def add_column_options(parser: Parser, *, of: str, rating: bool = False, title: 
 
 
 def add_where_option(
-    group: argparse._ArgumentGroup, of: str, name: str = "--where", example: str = "rating >= 4"
+    group: argparse._ArgumentGroup,
+    of: str,
+    name: str = "--where",
+    example: str = "rating >= 4",
+    owner: str | None = None,
 ) -> None:
     """Which rows of a table to read.
 
-    of: the tables that are meant, for the help.
+    of:    the tables that are meant, for the help.
+    owner: the option that names them; None where there always are some.
     """
-    group.add_argument(
+    action = group.add_argument(
         name,
         type=_filter(name),
         metavar="FILTER",
         help=f'read only those rows of {of} that it holds of, such as "{example}"',
     )
+    if owner is not None:
+        belongs_to(owner, action)
 
 
 def _filter(option: str) -> Callable[[str], Filter]:
@@ -126,7 +133,7 @@ def add_request_options(parser: Parser, *, purpose: str) -> None:
         help="a forget-list: CSV or Parquet with a user column, an item column or both; - is standard input; "
         "repeatable",
     )
-    add_where_option(group, "the forget-lists", example="status = 'approved'")
+    add_where_option(group, "the forget-lists", example="status = 'approved'", owner="--records")
     group.add_argument("--user", action="append", default=[], metavar="ID", help="everything of this user; repeatable")
     group.add_argument("--item", action="append", default=[], metavar="ID", help="everything of this item; repeatable")
 
@@ -140,10 +147,12 @@ def add_data_option(group: argparse._ArgumentGroup, model: str = "MODEL") -> Non
         metavar="FILE",
         help=f"the data that {model} was trained on, if it was saved with --no-interactions; repeatable",
     )
-    group.add_argument("--duplicates", choices=DUPLICATES, help="as given in training, for --data")
-    group.add_argument(
+    duplicates = group.add_argument("--duplicates", choices=DUPLICATES, help="as given in training, for --data")
+    where = group.add_argument(
         "--data-where", type=_filter("--data-where"), metavar="FILTER", help="the --where of the training, for --data"
     )
+    for action in (duplicates, where):
+        belongs_to("--data", action)
 
 
 def columns_of(arguments: argparse.Namespace) -> ColumnOptions:

@@ -44,6 +44,7 @@ class Parser(argparse.ArgumentParser):
         arguments, unknown = self.parse_known_intermixed_args(given)
         if unknown:
             raise self._unknown(unknown[0])
+        self._require_owners(given)
         return arguments
 
     def has(self, flag: str) -> bool:
@@ -55,11 +56,25 @@ class Parser(argparse.ArgumentParser):
         message = re.sub(r"^argument (\S+?)(?:/\S+)?: (must )?", _as_sentence, message)
         raise UsageError(message, hint=f"see {self.prog} --help")
 
+    def _require_owners(self, given: list[str]) -> None:
+        """That no option is typed that does nothing without another (see `belongs_to`)."""
+        typed = {argument.partition("=")[0] for argument in given}
+        for action in self._actions:
+            owner = getattr(action, "owner", None)
+            if owner and not typed.isdisjoint(action.option_strings) and owner not in typed:
+                raise UsageError(f"{action.option_strings[0]} belongs to {owner}, which is not given")
+
     def _unknown(self, argument: str) -> UsageError:
         name = argument.partition("=")[0]
         close = get_close_matches(name, self._option_string_actions, n=1) if name.startswith("-") else []
         meant = f"did you mean {close[0]}? " if close else ""
         return UsageError(f"unknown argument {name!r}", hint=f"{meant}see {self.prog} --help")
+
+
+def belongs_to(owner: str, action: argparse.Action) -> None:
+    """Has the action's option refused where `owner` is not given: it would do nothing, which nobody means who types it.
+    A default from the settings may stand there for the runs that have use for it."""
+    action.owner = owner  # type: ignore[attr-defined]
 
 
 def command_parser(name: str, synopsis: str, details: str, examples: str) -> Parser:

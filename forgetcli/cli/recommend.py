@@ -64,7 +64,7 @@ def add_arguments(parser: Parser) -> None:
     whom.add_argument("--user", action="append", default=[], metavar="ID", help="a user; repeatable")
     whom.add_argument("--users", metavar="FILE", help="a table with a column of users; - is standard input")
     whom.add_argument("--all-users", action="store_true", help="every user of the model")
-    add_where_option(group, "--users", example="last_seen >= 2024-06-01")
+    add_where_option(group, "--users", example="last_seen >= 2024-06-01", owner="--users")
     group.add_argument("-n", type=positive_count, default=10, metavar="N", help="items for each user (default: 10)")
     group.add_argument("--include-seen", action="store_true", help="also items that the user has had already")
     add_column_options(parser, of="--users and --item-names", title=True)

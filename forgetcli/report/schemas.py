@@ -219,7 +219,10 @@ def _forget() -> Shapes:
             "asked_method": {"enum": list(get_args(Method))},
             "request": _request(),
             "forgotten": _removed(),
-            "method": maybe({"enum": list(get_args(Method))}, "that was used; null where nothing was to be forgotten"),
+            "method": maybe(
+                {"enum": [each for each in get_args(Method) if each != "auto"]},
+                "that was used; null where nothing was to be forgotten",
+            ),
             "path": maybe({"enum": list(get_args(Path))}, "how a response step ended"),
             "vectors": described(COUNT, "Krylov vectors that a response step took"),
             "exact_sweeps": described(COUNT, "sweeps in the normal sense"),
