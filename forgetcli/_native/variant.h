@@ -24,22 +24,22 @@ void use_variant(const std::string& name);
     template <typename T>                       \
     const Kernels<T>& name() {                  \
         switch (current_variant()) {            \
-            FORGETCLI_CASE_avx512(name)         \
-            FORGETCLI_CASE_avx2(name)           \
+            FORGETCLI_CASE_avx512(name<T>())    \
+            FORGETCLI_CASE_avx2(name<T>())      \
             default: return portable::name<T>(); \
         }                                       \
     }
 #ifdef FORGETCLI_HAS_avx512
-#define FORGETCLI_CASE_avx512(name) \
-    case Variant::avx512: return avx512::name<T>();
+#define FORGETCLI_CASE_avx512(kernels) \
+    case Variant::avx512: return avx512::kernels;
 #else
-#define FORGETCLI_CASE_avx512(name)
+#define FORGETCLI_CASE_avx512(kernels)
 #endif
 #ifdef FORGETCLI_HAS_avx2
-#define FORGETCLI_CASE_avx2(name) \
-    case Variant::avx2: return avx2::name<T>();
+#define FORGETCLI_CASE_avx2(kernels) \
+    case Variant::avx2: return avx2::kernels;
 #else
-#define FORGETCLI_CASE_avx2(name)
+#define FORGETCLI_CASE_avx2(kernels)
 #endif
 
 }  // namespace forgetcli

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from forgetcli.errors import DataError, FileSystemError, ForgetError, UsageError
-from forgetcli.tables import ColumnOptions, read_interactions
+from forgetcli.tables import ColumnOptions, read_interactions, read_records
 from forgetcli.tables import text as text_module
 from tests.tables.tables_made import as_rows, write, write_parquet
 
@@ -371,3 +371,18 @@ def test_packed_text_that_ends_too_early_leaves_no_memory_behind(tmp_path: Path)
     before = mebibytes()
     read_often(40)
     assert mebibytes() - before < 100  # of 320 that were asked for
+
+
+@pytest.mark.parametrize("form", ["file", "stream"])
+@pytest.mark.parametrize("kind", ["nulls", "runs"])
+def test_arrow_files_whose_rows_take_no_room_are_refused(tmp_path: Path, form: str, kind: str) -> None:
+    rows = 1 << 30
+    run = pa.RunEndEncodedArray.from_arrays(pa.array([rows]), pa.array([1]))
+    batch = pa.record_batch([pa.nulls(rows) if kind == "nulls" else run] * 2, names=["user", "item"])
+    path = tmp_path / "a.arrow"
+    with (pa.ipc.new_file if form == "file" else pa.ipc.new_stream)(path, batch.schema) as writer:
+        writer.write_batch(batch)
+    with pytest.raises(DataError, match=r"a\.arrow says that it has 1,073,741,824 rows and more, in \d+ bytes"):
+        read_interactions(path, bad_rows="drop", threads=1)
+    with pytest.raises(DataError, match="says that it has"):
+        read_records(path)
