@@ -47,7 +47,7 @@ class Setting:
     def read(self, directory: Path) -> tuple[Interactions, Heldout]:
         """Training data and what is held out of it."""
         data = read_interactions([directory / f"{self.dataset}.parquet"]).interactions
-        return split_holdout(data if self.liked is None else _at_least(data, self.liked), HELD_OUT, seed=0)
+        return split_holdout(data if self.liked is None else at_least(data, self.liked), HELD_OUT, seed=0)
 
 
 def _explicit(reg: float, biases: bool) -> Setting:
@@ -74,7 +74,7 @@ SETTINGS = (
 DATASETS = tuple(dict.fromkeys(setting.dataset for setting in SETTINGS))
 
 
-def _at_least(data: Interactions, least: float) -> Interactions:
+def at_least(data: Interactions, least: float) -> Interactions:
     view = data.by_user
     kept = view.values >= least
     return Interactions.from_pairs(

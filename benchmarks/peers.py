@@ -151,7 +151,7 @@ def gap(actual: NDArray[Any], expected: NDArray[Any]) -> float:
     return float(np.linalg.norm(actual - expected) / np.linalg.norm(expected))
 
 
-def check(training: fc.Interactions, rank: int, threads: int) -> None:
+def check(training: fc.Interactions, rank: int, threads: int, cmfrec: bool) -> None:
     """Raises SystemExit unless the exact solvers' answers on the first CHECKED_USERS users are one."""
     by_user = training.by_user
     pairs = np.arange(by_user.indptr[min(CHECKED_USERS, by_user.n_rows)])
@@ -161,6 +161,8 @@ def check(training: fc.Interactions, rank: int, threads: int) -> None:
     for mine, peer in zip(ours, theirs, strict=True):
         if not gap(peer, mine) < AGREEMENT:
             raise SystemExit(f"k = {setting.rank}: implicit's factors are {gap(peer, mine):.1e} from forgetcli's")
+    if not cmfrec:
+        return
     objective = Objective.of(config(setting.rank), setting.training)
     users, items = Cmfrec(setting, cg=False).fit(1)
     data = setting.training
@@ -193,7 +195,7 @@ class Times:
         self.seconds.setdefault(peer.name, []).append(seconds)
 
 
-def time_sweeps(setting: Setting, rounds: int, clock: Callable[[], float], exact: bool) -> Times:
+def time_sweeps(setting: Setting, rounds: int, clock: Callable[[], float], exact: bool, cmfrec: bool) -> Times:
     times = Times(clock)
     solvers: list[Forgetcli | Implicit] = [
         Forgetcli(setting, cg=False),
@@ -207,8 +209,9 @@ def time_sweeps(setting: Setting, rounds: int, clock: Callable[[], float], exact
     for _ in range(rounds):
         for solver in solvers:
             times.add(solver.name, solver.sweep)
-        times.add_fits(Cmfrec(setting, cg=True), 1, 3)
-        if exact:
+        if cmfrec:
+            times.add_fits(Cmfrec(setting, cg=True), 1, 3)
+        if cmfrec and exact:
             times.add_fits(Cmfrec(setting, cg=False), 1, 2)
     return times
 
@@ -245,9 +248,9 @@ def learn(setting: Setting, times: Times, heldout: fc.Heldout) -> dict[str, list
             for sweep in range(2 if exact else SWEEPS)
         ]
     for cg, sweeps in ((True, (1, 2, 3, 4, 6, 8)), (False, (1, 2))):
-        peer = Cmfrec(setting, cg)
-        if peer.name not in seconds:
+        if ("cmfrec, CG" if cg else "cmfrec, Cholesky") not in seconds:
             continue
+        peer = Cmfrec(setting, cg)
         reached[peer.name] = [(seconds[peer.name] * n, ndcg(peer.fit(n), data, heldout)) for n in sweeps]
     return reached
 
@@ -322,6 +325,7 @@ def arguments() -> argparse.Namespace:
         action="store_false",
         help="leave out the peers' Cholesky solvers, which take minutes",
     )
+    parser.add_argument("--no-cmfrec", dest="cmfrec", action="store_false", help="leave out cmfrec, which fits anew")
     parser.add_argument("--figure", type=Path, help="where the picture goes")
     parser.add_argument(
         "--clock", choices=("wall", "processor"), default="wall", help="processor: of all threads, over their number"
@@ -340,9 +344,9 @@ def main() -> None:
     )
     results: dict[int, Times] = {}
     for rank in options.ranks:
-        check(training, rank, options.threads)
+        check(training, rank, options.threads, options.cmfrec)
         setting = Setting.of(training, rank, options.threads)
-        results[rank] = time_sweeps(setting, options.rounds, clock, options.exact)
+        results[rank] = time_sweeps(setting, options.rounds, clock, options.exact, options.cmfrec)
         if rank == options.learn_rank:
             print_learnt(learn(setting, results[rank], heldout))
             print(flush=True)

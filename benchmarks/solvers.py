@@ -5,8 +5,8 @@
 
 DATA has the columns user, item and rating; held_out.py holds out 10 %. The solvers take turns, sweep by sweep, and are
 judged after each: by the RMSE of an explicit model, by the NDCG@10 over some users of an implicit one. A
-solver's time is
-its median sweep's, so that one slow sweep does not decide; the budgets are what 1, 2, 4, ... exact sweeps take.
+solver's time is its median sweep's, so that one slow sweep does not decide; the budgets are what 1, 2, 4, ... exact
+sweeps take.
 """
 
 from __future__ import annotations

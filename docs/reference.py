@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any
 
 import forgetcli
-from forgetcli.cli.commands import COMMANDS, parser_of
+from forgetcli.cli.commands import COMMANDS, module_of, parser_of
 from forgetcli.cli.described import Option, options_of
 from forgetcli.cli.program import HELP
 from forgetcli.report import schemas
@@ -64,8 +64,7 @@ def commands_page() -> str:
 
 def command_page(command: str) -> str:
     """What `forget COMMAND --help` says, and what --json prints."""
-    module = importlib.import_module(f"forgetcli.cli.{command.replace('-', '_')}")
-    parser = parser_of(command)
+    module, parser = module_of(command), parser_of(command)
     parts = [
         f"# forget {command}\n",
         f"```text\nforget {command} {module.SYNOPSIS}\n```\n",

@@ -217,7 +217,7 @@ def decide(
     what = f"the {memory.pairs:,} forgotten {noun}"
     if memory.unlearned is None:
         return Finding.UNDECIDED, f"The original model shows no memory of {what}: there is nothing to measure."
-    left, band, themselves = _percent(memory.unlearned), memory.band, f"{retrains} retrains show among themselves"
+    left, band, themselves = percent(memory.unlearned), memory.band, f"{retrains} retrains show among themselves"
     if band is None or memory.retrained is None:
         return Finding.UNDECIDED, (
             f"{left} of the memory of {what} seems to be left, but {retrains} retrained model"
@@ -252,16 +252,16 @@ def _sentence_of_retrain(memory: Memory | None, retrains: int, noun: str) -> str
     if memory is None or memory.unlearned is None or memory.band is None:
         return f"{sentence}."
     return (
-        f"{sentence}: what looks like {_percent(memory.unlearned)} of their memory is its seed's, where {retrains} "
+        f"{sentence}: what looks like {percent(memory.unlearned)} of their memory is its seed's, where {retrains} "
         f"retrains of other seeds show {_from_to(memory.band)}."
     )
 
 
 def _from_to(band: tuple[float, float]) -> str:
-    return " to ".join(map(_percent, band))
+    return " to ".join(map(percent, band))
 
 
-def _percent(fraction: float) -> str:
+def percent(fraction: float) -> str:
     """With one decimal, a true minus and no minus before zero."""
     rounded = round(100 * fraction, 1) + 0.0
     return f"{rounded:.1f} %".replace("-", "−")

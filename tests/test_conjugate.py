@@ -38,9 +38,9 @@ EXACT = 1e-10
 KINDS = ["plain", "biased", "implicit", "implicit by count"]
 
 
-def made(kind: str, rank: int, counts: list[int] = COUNTS) -> Setup:
+def made(kind: str, rank: int, counts: list[int] = COUNTS, *, n_other: int = 300) -> Setup:
     """A problem, coordinates that are not trivial, and where its rows start."""
-    problem = make_problem(kind.split()[0], rank, counts)
+    problem = make_problem(kind.split()[0], rank, counts, n_other=n_other)
     if kind == "implicit by count":
         problem = replace(problem, reg=0.1, reg_by_count=True)
     rng = np.random.default_rng(3)
@@ -123,6 +123,19 @@ def test_a_heavy_row_is_stepped_in_chunks_like_any_other(kind: str, instruction_
     assert_close(losses, [problem.loss(r, expected[r]) for r in range(4)], TOLERANCE[np.float64])
 
 
+@pytest.mark.parametrize("kind", ["biased", "implicit"])
+def test_heavy_rows_meet_in_the_pieces_of_a_large_table(kind: str, instruction_set: str) -> None:
+    counts = [300, 3, 900, 1500, 0, 256]  # the table has 24 pieces of 256 rows
+    setup = made(kind, 250, counts, n_other=6000)
+    problem = setup[0]
+    results = [run(setup, np.float64, threads=threads) for threads in (1, 3)]
+    assert results[0][0].tobytes() == results[1][0].tobytes()
+    expected = np.array([stepped(setup, row, 3) for row in range(len(counts))])
+    assert_close(results[0][0], expected, TOLERANCE[np.float64])
+    losses = [problem.loss(row, expected[row]) if counts[row] else 0.0 for row in range(len(counts))]
+    assert_close(results[0][1], losses, TOLERANCE[np.float64])
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_as_many_steps_as_unknowns_are_the_exact_solution(kind: str) -> None:
     setup = made(kind, 20)
@@ -180,6 +193,18 @@ def test_eigenvectors_make_a_matrix_diagonal(kind: str, n: int) -> None:
     size = max(np.abs(matrix).max(), np.finfo(float).tiny)
     np.testing.assert_allclose(rows @ rows.T, np.eye(n), rtol=0, atol=1e-13)
     np.testing.assert_allclose(rows @ matrix @ rows.T, np.diag(values), rtol=0, atol=1e-13 * n * size)
+
+
+def test_eigenvectors_are_the_same_bits_on_every_machine(instruction_set: str) -> None:
+    square = np.random.default_rng(1).normal(size=(37, 37))
+    found = _native.symmetric_eigen(square + square.T)
+    before = _native.instruction_set()
+    _native.use_instruction_set("portable")
+    try:
+        portable = _native.symmetric_eigen(square + square.T)
+    finally:
+        _native.use_instruction_set(before)
+    assert [each.tobytes() for each in found] == [each.tobytes() for each in portable]
 
 
 def test_eigenvalues_of_what_is_not_finite_are_not() -> None:

@@ -18,6 +18,8 @@ namespace {
 // Rows with at least so many entries for each piece of the table that the cache holds are solved together, piece by
 // piece: reading the row's own vectors then costs little beside its entries.
 constexpr std::int64_t ENTRIES_A_TILE = 8;
+// Of a table of so few pieces, which the cache that cores share holds, each row is read on its own.
+constexpr std::int64_t SHARED_TILES = 16;
 // A part of a row has at most so many entries, and parts that go over the table together at most about so many in all,
 // tens of milliseconds of work; of few entries, each thread gets so many groups of parts.
 constexpr std::int64_t PART = 1 << 16, PARTS_TOGETHER = 1 << 20, GROUPS_A_THREAD = 2;
@@ -43,6 +45,18 @@ const ConjugateKernels<T>& conjugate_kernels() {
     }
 }
 
+auto eigen() {
+    switch (current_variant()) {
+#ifdef FORGETCLI_HAS_avx512
+        case Variant::avx512: return avx512::eigen_symmetric;
+#endif
+#ifdef FORGETCLI_HAS_avx2
+        case Variant::avx2: return avx2::eigen_symmetric;
+#endif
+        default: return portable::eigen_symmetric;
+    }
+}
+
 // A vector or matrix of d columns with its rows padded to whole vectors.
 template <typename T>
 std::vector<T> padded(const T* rows, int count, int d, int width, T filler) {
@@ -63,7 +77,8 @@ class ConjugateSolver {
     // The first row in the list that has no solution, or -1.
     std::int64_t run() {
         const std::int64_t passes = s_.steps + 1, w = width(), cached = kernels_.cached(width());
-        const std::int64_t tiles = (o_.n_other + cached - 1) / cached, longest = std::max(cached, ENTRIES_A_TILE * tiles);
+        const std::int64_t tiles = (o_.n_other + cached - 1) / cached;
+        const std::int64_t longest = tiles <= SHARED_TILES ? PART : std::max(cached, ENTRIES_A_TILE * tiles);
         heavy(longest);
         for_ranges(o_, rows_, PASS_WORK * w * passes, 2 * w * (w + PASS_WORK * passes), threads_,
                    [=](std::int64_t entries) { return entries <= longest; },
@@ -234,7 +249,8 @@ std::tuple<Output<double, 1>, Output<double, 2>> symmetric_eigen(Input<double, 2
     auto vectors_out = new_matrix<double>(n, n, &vectors);
     std::copy(matrix.data(), matrix.data() + n * n, vectors);
     nb::gil_scoped_release released;
-    eigen_symmetric(static_cast<int>(n), vectors, values);
+    const std::unique_ptr<double, ReturnBuffer> work(new_buffer<double>(eigen_work(static_cast<int>(n))));
+    eigen()(static_cast<int>(n), vectors, values, work.get());
     return {values_out, vectors_out};
 }
 

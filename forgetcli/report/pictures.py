@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from forgetcli.comparison import GROUPS, TOP_N, Comparison, Contrast, Subject
 from forgetcli.report.drawing import BAND, INK, KEPT, ORIGINAL, RETRAINED, SOFT, UNLEARNED, Panel
-from forgetcli.report.sheet import GROUP_NAMES, KIND_NAMES, MEASURE_NAMES, MILLI, MODEL_NAMES, percent
+from forgetcli.report.sheet import GROUP_NAMES, KIND_NAMES, MEASURE_NAMES, MILLI, MODEL_NAMES
 from forgetcli.report.text import count, figure
+from forgetcli.verdict import percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from forgetcli.comparison import CELLS, GROUPS, ROWS, TOP_N, Contrast, Reading, Spread
 from forgetcli.report.text import count
+from forgetcli.verdict import percent
 
 if TYPE_CHECKING:
     from forgetcli.comparison import Comparison
@@ -168,11 +169,6 @@ def contrast_rows(heading: str, contrasts: Mapping[str, Contrast], scale: float 
 def spread_text(spread: Spread) -> str:
     """A mean of three digits or more, and its deviation to the same place."""
     return _plain(spread, _places(spread))
-
-
-def percent(fraction: float) -> str:
-    """With one decimal, a true minus and no minus before zero."""
-    return f"{_signed(100 * fraction, 1)} %"
 
 
 def _attack_rows(name: str, attack: Attack) -> Iterable[Row]:

@@ -1,12 +1,14 @@
+// The eigenvectors of eigen.h for one instruction set: no operation is fused with another, so that all of them give the
+// same bits.
 #include "eigen.h"
 
-#include <cmath>
+#include <math.h>
+
+#include <cfloat>
 #include <cstdint>
-#include <limits>
-#include <vector>
 
 namespace forgetcli {
-
+namespace FORGETCLI_VARIANT {
 namespace {
 
 // Sums that are kept apart: a single one would be a chain of additions.
@@ -25,7 +27,7 @@ double dot(const double* x, const double* y, int from, int to) {
 }
 
 // √(x² + y²), from operations that every machine rounds alike, as a library's hypot need not.
-double hypotenuse(double x, double y) { return std::sqrt(x * x + y * y); }
+double hypotenuse(double x, double y) { return sqrt(x * x + y * y); }
 
 // A matrix by its rows.
 struct Square {
@@ -36,19 +38,19 @@ struct Square {
 
 // Reduces a symmetric matrix to the tridiagonal Q a Qᵀ by Householder's reflections I − v vᵀ · scale (Golub & Van Loan,
 // algorithm 8.3.1). Row i of a holds the reflection that cleared it; row i of q becomes row i of Q.
-void tridiagonalise(const Square& a, const Square& q, double* diagonal, double* beside) {
+void tridiagonalise(const Square& a, const Square& q, double* diagonal, double* beside, double* p, double* scales) {
     const int n = a.n;
-    std::vector<double> p(n), scales(n, 0.0);
+    for (int i = 0; i < n; ++i) scales[i] = 0;
     for (int i = 0; i + 2 < n; ++i) {
         double* v = a.row(i);
-        const double length = std::sqrt(dot(v, v, i + 1, n)), head = v[i + 1];
+        const double length = sqrt(dot(v, v, i + 1, n)), head = v[i + 1];
         diagonal[i] = v[i];
         beside[i] = head > 0 ? -length : length;
         if (!(length > 0)) continue;
         v[i + 1] = head - beside[i];
-        const double scale = scales[i] = 1 / (length * (length + std::abs(head)));
+        const double scale = scales[i] = 1 / (length * (length + fabs(head)));
         for (int j = i + 1; j < n; ++j) p[j] = scale * dot(a.row(j), v, i + 1, n);
-        const double half = scale * dot(p.data(), v, i + 1, n) / 2;
+        const double half = scale * dot(p, v, i + 1, n) / 2;
         for (int j = i + 1; j < n; ++j) p[j] -= half * v[j];
         for (int j = i + 1; j < n; ++j) {
             double* row = a.row(j);
@@ -85,14 +87,14 @@ bool diagonalise(const Square& q, double* d, double* e) {
         for (int step = 0;; ++step) {
             int last = first;
             for (; last + 1 < n; ++last) {
-                const double size = std::abs(d[last]) + std::abs(d[last + 1]);
-                if (std::abs(e[last]) <= std::numeric_limits<double>::epsilon() * size) break;
+                const double size = fabs(d[last]) + fabs(d[last + 1]);
+                if (fabs(e[last]) <= DBL_EPSILON * size) break;
             }
             if (last == first) break;
             if (step == MOST_STEPS) return false;
             double g = (d[first + 1] - d[first]) / (2 * e[first]);
             double r = hypotenuse(g, 1.0);
-            g = d[last] - d[first] + e[first] / (g + std::copysign(r, g));
+            g = d[last] - d[first] + e[first] / (g + copysign(r, g));
             double sine = 1, cosine = 1, moved = 0;
             int i = last - 1;
             for (; i >= first; --i) {
@@ -128,13 +130,16 @@ bool diagonalise(const Square& q, double* d, double* e) {
 
 }  // namespace
 
-void eigen_symmetric(int n, double* matrix, double* values) {
-    std::vector<double> copy(matrix, matrix + static_cast<std::int64_t>(n) * n), beside(n);
+void eigen_symmetric(int n, double* matrix, double* values, double* work) {
+    const std::int64_t size = static_cast<std::int64_t>(n) * n;
+    double *copy = work, *beside = copy + size, *p = beside + n, *scales = p + n;
+    for (std::int64_t i = 0; i < size; ++i) copy[i] = matrix[i];
     const Square q{n, matrix};
-    tridiagonalise({n, copy.data()}, q, values, beside.data());
-    if (!diagonalise(q, values, beside.data())) {
-        for (int i = 0; i < n; ++i) values[i] = std::numeric_limits<double>::quiet_NaN();
+    tridiagonalise({n, copy}, q, values, beside, p, scales);
+    if (!diagonalise(q, values, beside)) {
+        for (int i = 0; i < n; ++i) values[i] = NAN;
     }
 }
 
+}  // namespace FORGETCLI_VARIANT
 }  // namespace forgetcli
