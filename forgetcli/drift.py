@@ -19,7 +19,7 @@ from forgetcli.model import SideFactors, minus, scaled, still
 def drift_change(
     left: LinearisedSweep,
     whole: NormalInverse,
-    known_users: SideFactors,
+    trained: SideFactors,
     item_rows: NDArray[np.int64],
     drift: SideFactors,
     touched: NDArray[np.int64],
@@ -31,7 +31,7 @@ def drift_change(
     two differ by a little does no harm: nothing but what the removal changes in A⁻¹ C Δ is taken from it.
 
     left:           at the remaining rows, with the touched users solved without their records.
-    whole:          A⁻¹ of the data with the records; known_users: the users there.
+    whole:          A⁻¹ of the data with the records; trained: the touched users there.
     item_rows:      where the remaining items are in that data.
     drift:          of the remaining users, with the records.
     touched, rows:  the users that lost records, in the remaining data and in the data before.
@@ -40,7 +40,7 @@ def drift_change(
     _, ahead = left.item_inverse.coupled(items, drift)
     _, without = left.user_inverse.of_rows(touched).coupled(users.take(touched), ahead)
     known_ahead = still(whole.other).replaced(item_rows, ahead)
-    _, with_records = whole.of_rows(rows).coupled(known_users.take(rows), known_ahead)
+    _, with_records = whole.of_rows(rows).coupled(trained, known_ahead)
     stacked_records = stacked(with_records, whole.objective)
     square = inner(with_records, stacked_records)
     scale = inner(drift.take(touched), stacked_records) / square if square > 0 else 0.0

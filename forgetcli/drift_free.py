@@ -39,8 +39,7 @@ class Trained:
 
     data, left:   the data before, and the remaining data.
     users, items: of the remaining data; item_rows: where those are in `data`.
-    known_users,
-    known_items:  all of the model's; `vanished`: the items without a record left.
+    known_items:  all of the model's; `vanished`: those without a record left.
     rows:         the users that lost records but not all, row numbers in `data`; `touched`: in `left`.
     lost:         the records that they lost, by `rows`.
     losers:       the items that lost records but not all, row numbers in `left`; `heavy`: more than HEAVY_LOSS of them.
@@ -53,7 +52,6 @@ class Trained:
     users: SideFactors
     items: SideFactors
     item_rows: NDArray[np.int64]
-    known_users: SideFactors
     known_items: SideFactors
     vanished: SideFactors
     objective: Objective
@@ -97,7 +95,6 @@ class Trained:
             users=factors.user.take(remaining.user_rows),
             items=items,
             item_rows=remaining.item_rows,
-            known_users=factors.user,
             known_items=factors.item,
             vanished=factors.item.take(np.flatnonzero(vanished)),
             objective=objective,
@@ -146,7 +143,7 @@ class Trained:
         return drift_change(
             LinearisedSweep(self.inverse, self.inverse_of_items(users)),
             self.inverse.on(self.data.by_user, self.known_items),
-            self.known_users,
+            self.users.take(self.touched),
             self.item_rows,
             drift,
             self.touched,

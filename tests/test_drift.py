@@ -44,7 +44,7 @@ def test_the_drift_without_the_records_is_that_of_the_items_before(name: str) ->
     change = drift_change(
         LinearisedSweep(inverse(left.by_user, left.by_item, items), inverse(left.by_item, left.by_user, own)),
         inverse(data.by_user, data.by_item, factors.item),
-        factors.user,
+        factors.user.take(kept[touched]),
         remaining.item_rows,
         drift,
         touched,
