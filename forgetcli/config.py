@@ -22,6 +22,9 @@ MAX_FACTORS = 4096
 MAX_SWEEPS = 100_000
 """Nobody trains so long; but a foreign model's file can say so, and each sweep has its entry in the history."""
 
+MAX_CG_STEPS = 2**31 - 1
+"""Rows are solved to the last digit long before; the kernels count in 32 bits."""
+
 _SHOWN = 60
 """Characters of a value in a message."""
 
@@ -120,7 +123,12 @@ class TrainConfig:
         )
         _require(self.solved_last in ("users", "items"), "solved-last", "users or items", self.solved_last)
         _require(self.solver in ("exact", "cg"), "solver", "exact or cg", self.solver)
-        _require(_is_int(self.cg_steps) and self.cg_steps >= 1, "cg_steps", "a whole number, at least 1", self.cg_steps)
+        _require(
+            _is_int(self.cg_steps) and 1 <= self.cg_steps <= MAX_CG_STEPS,
+            "cg_steps",
+            f"a whole number from 1 to {MAX_CG_STEPS}",
+            self.cg_steps,
+        )
         _require(_is_int(self.seed) and 0 <= self.seed < 2**63, "seed", "a whole number from 0 to 2^63 - 1", self.seed)
         _require(self.dtype in ("float32", "float64"), "dtype", "float32 or float64", self.dtype)
         _require(self.acceleration in ("none", "momentum"), "acceleration", "none or momentum", self.acceleration)

@@ -6,13 +6,16 @@ import errno
 import os
 import shutil
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from forgetcli import system
 from forgetcli.errors import UsageError
 from forgetcli.files import TEMPORARY_SUFFIX, StrPath, file_system_errors
+
+MOST_TRIES = 20
+"""To take a place that other exports take, too."""
 
 
 @contextmanager
@@ -34,15 +37,30 @@ def atomic_directory(path: StrPath, *, overwrite: bool, known: frozenset[str]) -
         _require_free(target, os.fspath(path), overwrite, known)
         parent, prefix = target.parent, f".{target.name[:60]}."
         _remove_orphans(parent, prefix)
+        with _new_directory(parent, prefix, mode=0o700 if target.exists() else 0o777) as temporary:
+            yield temporary
+            _keep_attributes(temporary, target)
+            _sync(temporary)
+            _put_in_place(temporary, target, lambda: _require_free(target, os.fspath(path), overwrite, known))
+            system.flush_directory(str(parent))
+
+
+@contextmanager
+def _new_directory(parent: Path, prefix: str, mode: int) -> Iterator[Path]:
+    """A temporary directory, locked while the body runs, and removed at its end if it is still there."""
+    while True:
         temporary = parent / f"{prefix}{os.urandom(8).hex()}{TEMPORARY_SUFFIX}"
-        temporary.mkdir(mode=0o700 if target.exists() else 0o777)
+        temporary.mkdir(mode=mode)
         try:
-            with system.holding(str(temporary)):
-                yield temporary
-                _keep_attributes(temporary, target)
-                _sync(temporary)
-                _put_in_place(temporary, target)
-                system.flush_directory(str(parent))
+            with ExitStack() as held:
+                is_ours = False
+                with suppress(FileNotFoundError):
+                    is_ours = held.enter_context(system.holding(str(temporary)))
+                    # Another export may have taken it for an orphan before it was locked.
+                    is_ours = (is_ours or not system.IS_POSIX) and temporary.exists()
+                if is_ours:
+                    yield temporary
+                    return
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
@@ -58,14 +76,13 @@ class _Probed(Exception):
 
 
 def _require_free(target: Path, name: str, overwrite: bool, known: frozenset[str]) -> None:
-    if not os.path.lexists(target):
+    try:
+        names = set(os.listdir(target))
+    except FileNotFoundError:
         return
-    if not target.is_dir():
-        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
-    strange = sorted(set(os.listdir(target)) - known)
-    if strange:
+    if names - known:
         raise UsageError(f"{name} holds other files than an export does, and is left alone", hint="name another place")
-    if not overwrite and os.listdir(target):
+    if names and not overwrite:
         raise UsageError(f"{name} is there already", hint="name another place, or replace it with `overwrite`")
 
 
@@ -83,10 +100,21 @@ def _keep_attributes(temporary: Path, target: Path) -> None:
             new.chmod(stat.S_IMODE(old.st_mode) & 0o777)
 
 
-def _put_in_place(temporary: Path, target: Path) -> None:
-    if not target.exists():
-        os.rename(temporary, target)
-        return
+def _put_in_place(temporary: Path, target: Path, require_free: Callable[[], None]) -> None:
+    for tries_left in reversed(range(MOST_TRIES)):
+        try:
+            if target.exists():
+                require_free()  # as it was before the work
+                _exchange(temporary, target)
+            else:
+                os.rename(temporary, target)
+            return
+        except OSError as error:  # another export came or went between the look and the renaming
+            if error.errno not in (errno.ENOENT, errno.EEXIST, errno.ENOTEMPTY) or not tries_left:
+                raise
+
+
+def _exchange(temporary: Path, target: Path) -> None:
     aside = temporary.with_name(f"{temporary.name.removesuffix(TEMPORARY_SUFFIX)}.old{TEMPORARY_SUFFIX}")
     try:
         os.rename(target, aside)
@@ -96,8 +124,14 @@ def _put_in_place(temporary: Path, target: Path) -> None:
             os.rename(aside, target)
         raise
     finally:
-        if aside.exists():  # another export may have taken the place meanwhile
-            shutil.rmtree(aside)
+        _remove(aside)  # also where another export has taken the place meanwhile
+
+
+def _remove(directory: Path) -> None:
+    """Removes a directory that another process may be removing, too, as an orphan."""
+    while directory.exists():
+        with suppress(FileNotFoundError):
+            shutil.rmtree(directory)
 
 
 def _sync(directory: Path) -> None:

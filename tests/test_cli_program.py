@@ -138,6 +138,7 @@ def imported_by(arguments: list[str], directory: Path) -> set[str]:
         (["train", "x.csv", "--objective", "explicit", "--alpha", "3"], ["--alpha belongs to implicit models"]),
         (["train", "x.csv", "--solver", "qr"], ["--solver", "invalid choice", "exact"]),
         (["train", "x.csv", "--cg-steps", "2"], ["--cg-steps belongs to --solver cg"]),
+        (["train", "x.csv", "--solver", "cg", "--cg-steps", "3000000000"], ["--cg-steps must be a whole number"]),
         (["train", "x.csv", "--holdout", "0.1", "--validation", "v.csv"], ["not allowed with argument"]),
         (["train", "x.csv", "--holdout", "1.5"], ["--holdout must be above 0 and below 1"]),
         (["train", "x.csv", "--threads", "-1"], ["--threads must be at least 0"]),

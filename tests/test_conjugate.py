@@ -307,7 +307,7 @@ def test_training_anew_costs_less_where_sweeps_do(
     assert fc.forget(model, fc.ForgetRequest.of(users=[3])).method == method
 
 
-@pytest.mark.parametrize("wrong", [{"solver": "qr"}, {"cg_steps": 0}, {"cg_steps": 1.5}])
+@pytest.mark.parametrize("wrong", [{"solver": "qr"}, {"cg_steps": 0}, {"cg_steps": 1.5}, {"cg_steps": 2**31}])
 def test_an_unknown_solver_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(fc.UsageError):
         fc.TrainConfig(**wrong)

@@ -290,6 +290,20 @@ def test_factors_whose_scores_may_not_be_finite_are_a_numerical_error(side: str,
         recommend(replace(model, factors=factors), all_rows(model))
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_no_item_is_written_for_users_who_only_fill_a_group(dtype: str, instruction_set: str) -> None:
+    """A score that is infinite reaches every threshold, but who is not there has none."""
+    rng = np.random.default_rng(0)
+    users, items = rng.normal(size=(3, 4)).astype(dtype), rng.normal(size=(40, 4)).astype(dtype)
+    found, scores = _native.top_n(
+        user_factors=users, item_factors=items, item_bias=np.full(40, np.inf, dtype), item_norms=np.ones(40),
+        item_order=np.arange(40, dtype=np.int32), users=np.arange(3), user_norms=np.ones(3), seen_offsets=None,
+        seen_items=None, n=5, threads=1,
+    )  # fmt: skip
+    assert found.tolist() == [[0, 1, 2, 3, 4]] * 3
+    assert np.all(np.isposinf(scores))
+
+
 def test_ctrl_c_ends_a_long_search() -> None:
     # A shell starts what it puts into the background with the signal ignored.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -123,6 +123,18 @@ def test_a_heavy_row_is_solved_in_chunks_like_any_other(kind: str, dtype: type, 
     assert_close(losses, np.array([problem.loss(r, expected[r]) for r in range(problem.n_rows)]), dtype)
 
 
+def test_rows_of_more_chunks_than_are_held_at_a_time_are_solved_like_any_other() -> None:
+    """65 chunks of 32,768 entries are more than are added up at a time: the third row begins before, ends behind."""
+    problem = make_problem("biased", 2, [40 * 32_768, 5, 30 * 32_768 - 1, 33_000, 7])
+    factors, bias, losses, failed = solve(problem, np.float64, threads=1)
+    assert failed == -1
+    expected = np.array([problem.solve(row) for row in range(problem.n_rows)])
+    assert_close(np.column_stack([factors, bias]), expected, np.float64)
+    assert_close(losses, np.array([problem.loss(r, expected[r]) for r in range(problem.n_rows)]), np.float64)
+    for one, other in zip((factors, bias, losses), solve(problem, np.float64, threads=3), strict=False):
+        assert one.tobytes() == other.tobytes()
+
+
 @pytest.mark.parametrize("rank", [1, 17, 64])
 def test_the_gradient_is_the_objectives_finite_difference(rank: int, instruction_set: str) -> None:
     problem = make_problem("biased", rank, [30, 4])
@@ -211,8 +223,23 @@ def test_room_for_a_matrix_has_its_columns_and_dtype(dtype: type) -> None:
     room = _native.empty(np.zeros((2, 3), dtype), 5)
     assert (room.shape, room.dtype) == ((5, 3), np.dtype(dtype))
     assert room.flags.writeable
-    with pytest.raises(MemoryError):
-        _native.empty(room, 2**62)
+    for rows in (2**62, 2**62 - 6, 2**61):  # bytes that a rounding up to whole cache lines would bring to 0, too
+        for like in (room, room[:, :1].copy(), room[:, :0].copy()):
+            with pytest.raises(MemoryError):
+                _native.empty(like, rows)
+
+
+def test_arrays_that_no_processor_need_be_able_to_read_are_refused() -> None:
+    """NumPy makes arrays of any buffer, also where a number begins at an odd address."""
+    x = np.frombuffer(b"\0" + np.eye(4).tobytes(), np.float64, offset=1).reshape(4, 4)
+    with pytest.raises(TypeError):
+        _native.gram(x, 1)
+    assert np.array_equal(_native.gram(x.copy(), 1), np.eye(4))
+
+
+def test_more_threads_than_are_ever_started_need_no_more_memory() -> None:
+    problem = make_problem("plain", 8, [1, 2])
+    assert solve(problem, np.float32, threads=2**31 - 1)[0].tobytes() == solve(problem, np.float32)[0].tobytes()
 
 
 def broken(problem: RowProblem, **changes: Any) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""What the extension module offers. Arrays are C-contiguous; a wrong shape raises ValueError, a wrong dtype
-TypeError."""
+"""What the extension module offers. Arrays are C-contiguous and aligned; a wrong shape raises ValueError, a wrong dtype
+TypeError. `threads` changes no result: 0 are as many as there are processors, and more than 1024 as many as that."""
 
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,45 +20,43 @@ def instruction_set() -> str:
 def use_instruction_set(name: str) -> None:
     """For tests and benchmarks: use this one from now on. Raises ValueError for one that the machine lacks."""
 
-# Rows (bind_rows.cpp)
+# One side's objective, as its rows see it (rows.h)
+
+class _Weighted(TypedDict):
+    """The entries, the other side's factors (n, k), and what makes an entry's weight: a row's normal matrix."""
+
+    indptr: NDArray[np.int64]
+    indices: NDArray[np.int32]
+    values: NDArray[np.float32]
+    other: _Matrix
+    with_bias: bool
+    confidence: tuple[float, float]
+    background: float
+    reg: float
+    reg_by_count: bool
+    threads: int
+
+class _Objective(_Weighted):
+    """The rest of it: the other side's biases (n,), and what the ratings ask predictions to be."""
+
+    other_bias: _Vector | None
+    target: tuple[float, float]
+
+# Rows (bind_rows.cpp). `rows` are the numbers of those to work on, None for all; n is how many they are.
 
 def solve_rows(
-    *,
-    indptr: NDArray[np.int64],
-    indices: NDArray[np.int32],
-    values: NDArray[np.float32],
-    other: _Matrix,
-    other_bias: _Vector | None,
-    gram: _Matrix | None,
-    with_bias: bool,
-    confidence: tuple[float, float],
-    target: tuple[float, float],
-    background: float,
-    reg: float,
-    reg_by_count: bool,
-    rows: NDArray[np.int64] | None,
-    threads: int,
+    *, gram: _Matrix | None, rows: NDArray[np.int64] | None, **objective: Unpack[_Objective]
 ) -> tuple[_Matrix, _Vector, NDArray[np.float64], NDArray[np.float64], int]:
     """Each row's exact solution: factors (n, k), bias (n,), the rows' parts of the objective (n,), their right-hand
-    sides times the solutions (n,), and the first row that has no solution, or -1. What the arguments mean is said in
-    rows.h."""
+    sides times the solutions (n,), and the first row that has no solution, or -1."""
 
 def gram(x: _Matrix, threads: int) -> _Matrix:
     """(k, k): Σ x xᵀ over the rows of x (n, k)."""
 
+# Conjugate gradients (bind_conjugate.cpp; the meaning is in conjugate.h)
+
 def conjugate_rows(
     *,
-    indptr: NDArray[np.int64],
-    indices: NDArray[np.int32],
-    values: NDArray[np.float32],
-    other: _Matrix,
-    other_bias: _Vector | None,
-    with_bias: bool,
-    confidence: tuple[float, float],
-    target: tuple[float, float],
-    background: float,
-    reg: float,
-    reg_by_count: bool,
     factors: _Matrix,
     bias: _Vector,
     vectors: _Matrix,
@@ -67,125 +65,69 @@ def conjugate_rows(
     offset: _Vector,
     steps: int,
     rows: NDArray[np.int64] | None,
-    threads: int,
+    **objective: Unpack[_Objective],
 ) -> tuple[_Matrix, _Vector, NDArray[np.float64], int]:
     """Each row after so many conjugate gradient steps from `factors` (n, k) and `bias` (n,): factors, bias, the rows'
     parts of the objective (n,), and the first row whose solution is not finite, or -1. `vectors` is E (d, d), d = k or
-    k + 1; `dense`, `slope`, `offset` (d,) are the diagonals of conjugate.h."""
+    k + 1; `dense`, `slope`, `offset` (d,) are the diagonals."""
 
 def symmetric_eigen(matrix: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Eigenvalues (n,), in no order, and eigenvectors (n, n), one a row: the same bits whatever the threads."""
 
-# Passes over the entries that form no row's matrix (bind_coupling.cpp, hot_coupling.cpp; the meaning is in coupling.h).
-# The inverses of the rows' normal matrices are applied by conjugate gradients, up to a residual of `tolerance`, in the
-# coordinates x̃ = Eᵀ x: `vectors` is E (k, k), orthogonal; `mean` (d,), d = k or k + 1 with a bias, and `border` (k,)
-# make the preconditioner, and `dense` (k,) is the diagonal part of all rows' matrices.
+# Passes over the entries that form no row's matrix (bind_coupling.cpp, hot_coupling.cpp; the meaning is in coupling.h)
+
+class _Inverse(TypedDict):
+    """How the inverses of the rows' normal matrices are applied: by at most so many conjugate gradient steps, up to a
+    residual of `tolerance`, in the coordinates x̃ = Eᵀ x. `vectors` is E (k, k), orthogonal; `mean` (d,), d = k or k + 1
+    with a bias, and `border` (k,) make the preconditioner, and `dense` (k,) is the diagonal part of all rows'
+    matrices."""
+
+    vectors: _Matrix
+    mean: _Vector
+    border: _Vector
+    dense: _Vector
+    tolerance: float
+    max_iterations: int
+
+class _Normal(_Weighted, _Inverse): ...
+class _Solved(_Objective, _Inverse): ...
 
 def inner_product(*, factors: _Matrix, bias: _Vector, stacked: _Matrix) -> float:
     """Σ of the products of a side's elements and those of a stacked one, (n, k) or (n, k + 1), in float64."""
 
 def row_gradients(
     *,
-    indptr: NDArray[np.int64],
-    indices: NDArray[np.int32],
-    values: NDArray[np.float32],
-    other: _Matrix,
-    other_bias: _Vector | None,
     gram: _Matrix | None,
-    with_bias: bool,
-    confidence: tuple[float, float],
-    target: tuple[float, float],
-    background: float,
-    reg: float,
-    reg_by_count: bool,
     factors: _Matrix,
     bias: _Vector,
     rows: NDArray[np.int64] | None,
-    threads: int,
+    **objective: Unpack[_Objective],
 ) -> tuple[_Matrix, NDArray[np.float64], NDArray[np.float64]]:
     """Half the gradient (n, d) of the rows' parts of the objective at these parameters, those parts (n,), and the
     parameters' squares in the norms of the rows' normal matrices (n,)."""
 
 def newton_rows(
-    *,
-    indptr: NDArray[np.int64],
-    indices: NDArray[np.int32],
-    values: NDArray[np.float32],
-    other: _Matrix,
-    other_bias: _Vector | None,
-    with_bias: bool,
-    confidence: tuple[float, float],
-    target: tuple[float, float],
-    background: float,
-    reg: float,
-    reg_by_count: bool,
-    factors: _Matrix,
-    bias: _Vector,
-    vectors: _Matrix,
-    mean: _Vector,
-    border: _Vector,
-    dense: _Vector,
-    tolerance: float,
-    max_iterations: int,
-    rows: NDArray[np.int64] | None,
-    threads: int,
+    *, factors: _Matrix, bias: _Vector, rows: NDArray[np.int64] | None, **solved: Unpack[_Solved]
 ) -> tuple[_Matrix, NDArray[np.float64], NDArray[np.float64], _Matrix, _Vector]:
     """What `row_gradients` gives, and the inverses of the rows' normal matrices times the half gradients: factors
     (n, k) and bias (n,)."""
 
 def solve_coupled(
     *,
-    indptr: NDArray[np.int64],
-    indices: NDArray[np.int32],
-    values: NDArray[np.float32],
-    other: _Matrix,
-    other_bias: _Vector | None,
-    with_bias: bool,
-    confidence: tuple[float, float],
-    target: tuple[float, float],
-    background: float,
-    reg: float,
-    reg_by_count: bool,
     factors: _Matrix,
     bias: _Vector,
     direction: _Matrix,
     direction_bias: _Vector | None,
     direction_gram: _Matrix | None,
-    vectors: _Matrix,
-    mean: _Vector,
-    border: _Vector,
-    dense: _Vector,
-    tolerance: float,
-    max_iterations: int,
     half: bool,
-    threads: int,
+    **solved: Unpack[_Solved],
 ) -> tuple[_Matrix, _Matrix, _Vector]:
     """(n, d): how the rows' half gradients change along a direction δ of the other side's parameters, to first order;
     and the inverses of the rows' normal matrices times that: factors (n, k) and bias (n,). direction_gram is
     background · Σ (x̃ δ̃ᵀ + δ̃ x̃ᵀ) over the other side's rows. half: go through memory in 16-bit floats, if the arrays
     are float32 and the machine has the instructions."""
 
-def solve_normal(
-    *,
-    indptr: NDArray[np.int64],
-    indices: NDArray[np.int32],
-    values: NDArray[np.float32],
-    other: _Matrix,
-    with_bias: bool,
-    confidence: tuple[float, float],
-    background: float,
-    reg: float,
-    reg_by_count: bool,
-    rhs: _Matrix,
-    vectors: _Matrix,
-    mean: _Vector,
-    border: _Vector,
-    dense: _Vector,
-    tolerance: float,
-    max_iterations: int,
-    rows: NDArray[np.int64] | None,
-    threads: int,
-) -> tuple[_Matrix, _Vector]:
+def solve_normal(*, rhs: _Matrix, rows: NDArray[np.int64] | None, **normal: Unpack[_Normal]) -> tuple[_Matrix, _Vector]:
     """The inverses of the rows' normal matrices times a right-hand side for each (n, d): factors (n, k) and bias
     (n,)."""
 

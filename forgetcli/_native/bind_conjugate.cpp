@@ -4,7 +4,6 @@
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/tuple.h>
 
-#include <atomic>
 #include <tuple>
 
 #include "conjugate.h"
@@ -27,32 +26,17 @@ constexpr std::int64_t PART = 1 << 16, PARTS_TOGETHER = 1 << 20, GROUPS_A_THREAD
 constexpr std::int64_t STATES_BYTES = 64 << 20;
 // What one pass over an element of an entry weighs in multiplications of an exact solution: the memory sets the time.
 constexpr std::int64_t PASS_WORK = 8;
+// More steps than these are rarely taken: rows are balanced as if there were no more.
+constexpr int USUAL_STEPS = 64;
 // Rows of the table that one task rotates.
 constexpr std::int64_t TABLE_ROWS = 256;
-// Elements of a row are whole numbers of the widest vectors, and of cache lines.
-constexpr int WIDTH_STEP = 16;
 
-template <typename T>
-const ConjugateKernels<T>& conjugate_kernels() {
-    switch (current_variant()) {
-#ifdef FORGETCLI_HAS_avx512
-        case Variant::avx512: return choose<T>(avx512::conjugate_float(), avx512::conjugate_double());
-#endif
-#ifdef FORGETCLI_HAS_avx2
-        case Variant::avx2: return choose<T>(avx2::conjugate_float(), avx2::conjugate_double());
-#endif
-        default: return choose<T>(portable::conjugate_float(), portable::conjugate_double());
-    }
-}
+FORGETCLI_CHOOSE_KERNELS(ConjugateKernels, conjugate_kernels)
 
 auto eigen() {
     switch (current_variant()) {
-#ifdef FORGETCLI_HAS_avx512
-        case Variant::avx512: return avx512::eigen_symmetric;
-#endif
-#ifdef FORGETCLI_HAS_avx2
-        case Variant::avx2: return avx2::eigen_symmetric;
-#endif
+        FORGETCLI_CASE_avx512(eigen_symmetric)
+        FORGETCLI_CASE_avx2(eigen_symmetric)
         default: return portable::eigen_symmetric;
     }
 }
@@ -76,16 +60,18 @@ class ConjugateSolver {
 
     // The first row in the list that has no solution, or -1.
     std::int64_t run() {
-        const std::int64_t passes = s_.steps + 1, w = width(), cached = kernels_.cached(width());
-        const std::int64_t tiles = (o_.n_other + cached - 1) / cached;
-        const std::int64_t longest = tiles <= SHARED_TILES ? PART : std::max(cached, ENTRIES_A_TILE * tiles);
+        const std::int64_t passes = std::min(s_.steps, USUAL_STEPS) + 1, w = width(), cached = kernels_.cached(width());
+        const std::int64_t tiles = pieces(o_.n_other, cached);
+        const std::int64_t longest =
+            tiles <= SHARED_TILES ? PART : std::min(PART, std::max(cached, ENTRIES_A_TILE * tiles));
         heavy(longest);
         for_ranges(o_, rows_, PASS_WORK * w * passes, 2 * w * (w + PASS_WORK * passes), threads_,
                    [=](std::int64_t entries) { return entries <= longest; },
                    [&](std::int64_t begin, std::int64_t end, int worker) {
-                       record(kernels_.solve(s_, {rows_.listed, begin, end, longest}, scratch_.of(worker), first_));
+                       failed_.record(
+                           kernels_.solve(s_, {rows_.listed, begin, end, longest}, scratch_.of(worker), first_));
                    });
-        return failed_ == NO_ROW ? -1 : rows_[failed_];
+        return failed_.in(rows_);
     }
 
   private:
@@ -97,9 +83,9 @@ class ConjugateSolver {
     int width() const { return s_.forth.width; }
 
     void rotate_table() {
-        table_.reset(new_buffer<T>(o_.n_other * static_cast<std::int64_t>(width())));
+        table_ = make_buffer<T>(o_.n_other * static_cast<std::int64_t>(width()));
         s_.table = table_.get();
-        parallel_for((o_.n_other + TABLE_ROWS - 1) / TABLE_ROWS, threads_, [&](std::int64_t t, int worker) {
+        parallel_for(pieces(o_.n_other, TABLE_ROWS), threads_, [&](std::int64_t t, int worker) {
             const std::int64_t begin = t * TABLE_ROWS, end = std::min(o_.n_other, begin + TABLE_ROWS);
             kernels_.rotate(s_.forth, o_.other, nullptr, o_.rank, begin, end, scratch_.of(worker),
                             table_.get() + begin * width());
@@ -114,7 +100,7 @@ class ConjugateSolver {
         for (std::int64_t i = 0; i < rows_.count; ++i) {
             const std::int64_t entries = o_.indptr[rows_[i] + 1] - o_.indptr[rows_[i]];
             if (entries <= longest) continue;
-            rows.push_back({i, entries, parts, (entries + PART - 1) / PART, {}});
+            rows.push_back({i, entries, parts, pieces(entries, PART), {}});
             parts += rows.back().parts;
             if (parts * bytes >= STATES_BYTES) {
                 solve_heavy(rows, parts);
@@ -163,7 +149,8 @@ class ConjugateSolver {
         each_row([&](Heavy& row, const ConjugatePart<T>* own, T*) {
             kernels_.begin(s_, row.entries, own, row.parts, row.state);
         });
-        for (int step = 0; step < s_.steps; ++step) {
+        const auto unfinished = [](const Heavy& row) { return row.state.progress.unfinished(); };
+        for (int step = 0; step < s_.steps && std::any_of(rows.begin(), rows.end(), unfinished); ++step) {
             each_group(kernels_.products);
             each_row([&](Heavy& row, const ConjugatePart<T>* own, T*) {
                 kernels_.step(s_, own, row.parts, row.state);
@@ -171,16 +158,9 @@ class ConjugateSolver {
         }
         each_row([&](Heavy& row, const ConjugatePart<T>*, T* scratch) {
             if (!kernels_.finish(s_, row.state, scratch, solution_at(first_, row.position, o_.rank))) {
-                record(row.position);
+                failed_.record(row.position);
             }
         });
-    }
-
-    // Keeps the first of the rows without solution.
-    void record(std::int64_t position) {
-        std::int64_t first = failed_.load();
-        while (position < first && !failed_.compare_exchange_weak(first, position)) {
-        }
     }
 
     ConjugateSystem<T> s_;
@@ -190,8 +170,8 @@ class ConjugateSolver {
     ConjugateSolution<T> first_;
     int threads_;
     ScratchPool<T> scratch_;
-    std::unique_ptr<T, ReturnBuffer> table_;
-    std::atomic<std::int64_t> failed_{NO_ROW};
+    Buffer<T> table_;
+    FirstFailed failed_;
 };
 
 template <typename T>
@@ -205,15 +185,13 @@ std::tuple<Output<T, 2>, Output<T, 1>, Output<double, 1>, std::int64_t> conjugat
     const RowObjective<T> o = arguments.checked(threads);
     const RowList list = RowList::of(rows, arguments.n_rows());
     const std::size_t d = o.dimension();
-    require(static_cast<std::int64_t>(factors.shape(0)) == list.count && static_cast<int>(factors.shape(1)) == o.rank,
-            "factors must be (rows, rank)");
-    require(static_cast<std::int64_t>(bias.shape(0)) == list.count, "bias must be (rows,)");
+    require_own(o, list, factors, bias);
     require(vectors.shape(0) == d && vectors.shape(1) == d, "vectors must have the rows' dimension");
     require(dense.shape(0) == d && slope.shape(0) == d && offset.shape(0) == d,
             "the diagonals must have the rows' dimension");
     require(steps >= 1, "steps must be at least 1");
 
-    const int n = static_cast<int>(d), width = (n + WIDTH_STEP - 1) / WIDTH_STEP * WIDTH_STEP;
+    const int n = static_cast<int>(d), width = to_width(n);
     std::vector<T> transposed(d * d);
     for (int i = 0; i < n; ++i) {
         for (int j = 0; j < n; ++j) transposed[j * n + i] = vectors.data()[i * n + j];

@@ -17,34 +17,18 @@ namespace {
 
 // Rows of a pair table that one task fills.
 constexpr std::int64_t FILL_ROWS = 2048;
-// A table's rows are whole numbers of the widest vectors, and of cache lines.
-constexpr int WIDTH_STEP = 16;
 
-template <typename T>
-const CouplingKernels<T>& coupling_kernels() {
-    switch (current_variant()) {
-#ifdef FORGETCLI_HAS_avx512
-        case Variant::avx512: return choose<T>(avx512::coupling_float(), avx512::coupling_double());
-#endif
-#ifdef FORGETCLI_HAS_avx2
-        case Variant::avx2: return choose<T>(avx2::coupling_float(), avx2::coupling_double());
-#endif
-        default: return choose<T>(portable::coupling_float(), portable::coupling_double());
-    }
-}
-
-// Elements whose largest magnitude one task looks for.
-constexpr std::int64_t SCAN = 1 << 18;
+FORGETCLI_CHOOSE_KERNELS(CouplingKernels, coupling_kernels)
 
 // The power of two that brings the largest magnitude into [1, 2).
 template <typename T>
 T scale_to_one(const T* x, std::int64_t count, int threads) {
     constexpr int LANES = 16;
-    std::vector<T> largest((count + SCAN - 1) / SCAN, T(0));
+    std::vector<T> largest(pieces(count), T(0));
     parallel_for(static_cast<std::int64_t>(largest.size()), threads, [&](std::int64_t t, int) {
-        const std::int64_t end = std::min(count, (t + 1) * SCAN);
+        const std::int64_t end = std::min(count, (t + 1) * PIECE);
         T lanes[LANES] = {};
-        std::int64_t i = t * SCAN;
+        std::int64_t i = t * PIECE;
         for (; i + LANES <= end; i += LANES) {
             for (int lane = 0; lane < LANES; ++lane) lanes[lane] = std::max(lanes[lane], std::abs(x[i + lane]));
         }
@@ -58,15 +42,10 @@ T scale_to_one(const T* x, std::int64_t count, int threads) {
     return std::ldexp(T(1), 1 - std::clamp(exponent, -100, 100));
 }
 
-int to_width(int elements) { return (elements + WIDTH_STEP - 1) / WIDTH_STEP * WIDTH_STEP; }
-
-template <typename T>
-using Buffer = std::unique_ptr<T, ReturnBuffer>;
-
 // A vector padded with zeros.
 template <typename T>
 Buffer<T> padded_row(const Input<T, 1>& row, int padded) {
-    Buffer<T> out(new_buffer<T>(padded));
+    Buffer<T> out = make_buffer<T>(padded);
     std::fill(std::copy(row.data(), row.data() + row.shape(0), out.get()), out.get() + padded, T(0));
     return out;
 }
@@ -91,7 +70,7 @@ class Coordinates {
                 "vectors must be (rank, rank)");
         const std::size_t size = static_cast<std::size_t>(rank_) * width_;
         for (Buffer<T>* matrix : {&vectors_, &transposed_}) {
-            matrix->reset(new_buffer<T>(size));
+            *matrix = make_buffer<T>(size);
             std::fill(matrix->get(), matrix->get() + size, T(0));
         }
         for (int i = 0; i < rank_; ++i) {
@@ -145,10 +124,10 @@ class FilledPairs {
         table_.delta_unscale = 1 / table_.delta_scale;
         table_.rows = x;
         if (!coordinates && !table_.half && table_.stride == rank) return;
-        memory_.reset(new_buffer<char>(count * table_.stride * static_cast<std::int64_t>(table_.half ? 2 : sizeof(T))));
+        memory_ = make_buffer<char>(count * table_.stride * static_cast<std::int64_t>(table_.half ? 2 : sizeof(T)));
         table_.rows = memory_.get();
         ScratchPool<T> scratch(threads, table_.width);
-        parallel_for((count + FILL_ROWS - 1) / FILL_ROWS, threads, [&](std::int64_t t, int worker) {
+        parallel_for(pieces(count, FILL_ROWS), threads, [&](std::int64_t t, int worker) {
             kernels.fill(table_, coordinates ? coordinates->vectors() : nullptr, x, delta, t * FILL_ROWS,
                          std::min(count, (t + 1) * FILL_ROWS), rank, scratch.of(worker), memory_.get());
         });
@@ -160,18 +139,12 @@ class FilledPairs {
     Buffer<char> memory_;
 };
 
-// Rows are worked on in balanced ranges, whatever their number of entries.
+// Rows are worked on in balanced ranges, whatever their number of entries. No row is shared by threads: a million entries
+// of rank 64 take one of them a tenth of a second, where forming their matrix takes two threads half of that.
 template <typename T, typename Task>
 void for_all_rows(const RowObjective<T>& o, const RowList& list, int threads, Task task) {
     const std::int64_t d = o.dimension();
     for_rows(o, list, 16 * d, 8 * d * d, threads, [](std::int64_t) { return true; }, task);
-}
-
-template <typename T>
-void require_own(const RowObjective<T>& o, const RowList& list, const Input<T, 2>& factors, const Input<T, 1>& bias) {
-    require(static_cast<std::int64_t>(factors.shape(0)) == list.count && static_cast<int>(factors.shape(1)) == o.rank,
-            "factors must be (rows, rank)");
-    require(static_cast<std::int64_t>(bias.shape(0)) == list.count, "bias must be (rows,)");
 }
 
 // The inverses of the rows' normal matrices, ready to be applied in the table's coordinates.

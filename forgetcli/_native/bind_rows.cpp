@@ -4,7 +4,6 @@
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/tuple.h>
 
-#include <atomic>
 #include <tuple>
 
 #include "row_border.h"
@@ -16,10 +15,16 @@ namespace {
 // A row with more entries than this is accumulated in chunks of this size, by all threads, and the chunks are added
 // in their order: the same sum for any number of threads.
 constexpr std::int64_t CHUNK = 1 << 15;
-// So many partial systems of chunks are held at a time.
-constexpr std::int64_t PARTIALS_AT_ONCE = 64;
+// So many partial sums are held at a time, but no more than either this memory or the threads need.
+constexpr std::int64_t MOST_PARTIALS = 64, PARTIAL_BYTES = 256 << 20;
 // Rows of x that one task of the dense Gram takes.
 constexpr std::int64_t GRAM_ROWS = 4096;
+
+FORGETCLI_CHOOSE_KERNELS(RowKernels, row_kernels)
+
+std::int64_t partials_at_once(std::int64_t bytes, int threads) {
+    return std::min(MOST_PARTIALS, std::max<std::int64_t>(PARTIAL_BYTES / bytes, resolve_threads(threads)));
+}
 
 template <typename T>
 class RowSolver {
@@ -35,59 +40,76 @@ class RowSolver {
         const std::int64_t d = o_.dimension();
         for_ranges(o_, rows_, d * d, d * d * d / 3, threads_, [](std::int64_t entries) { return entries <= CHUNK; },
                    [&](std::int64_t begin, std::int64_t end, int worker) {
-                       record(kernels_.solve(o_, {rows_.listed, begin, end, CHUNK}, scratch_.of(worker), first_));
+                       failed_.record(kernels_.solve(o_, {rows_.listed, begin, end, CHUNK}, scratch_.of(worker), first_));
                    });
-        return failed_ == NO_ROW ? -1 : rows_[failed_];
+        return failed_.in(rows_);
     }
 
   private:
-    struct Heavy {
-        std::int64_t position, row, first_partial, partials;
+    // Entries of the row at a position in the list.
+    struct Chunk {
+        std::int64_t position, begin, end;
+    };
+    // Partials of one row, one behind the other.
+    struct Sum {
+        std::int64_t position, first, count;
+        bool complete;
     };
 
-    // Rows of many chunks, a group of them at a time.
+    // Rows of many chunks. Whatever rows they belong to, a window of the chunks is accumulated at a time, and each row's
+    // are added to its first; behind the window before is a place for what a row has there already.
     void heavy() {
-        std::vector<Heavy> group;
-        std::int64_t partials = 0;
+        std::vector<Chunk> chunks;
         for (std::int64_t i = 0; i < rows_.count; ++i) {
-            const std::int64_t row = rows_[i], entries = o_.indptr[row + 1] - o_.indptr[row];
-            if (entries <= CHUNK) continue;
-            group.push_back({i, row, partials, (entries + CHUNK - 1) / CHUNK});
-            partials += group.back().partials;
-            if (partials >= PARTIALS_AT_ONCE) {
-                solve_group(group, partials);
-                group.clear();
-                partials = 0;
+            const std::int64_t begin = o_.indptr[rows_[i]], end = o_.indptr[rows_[i] + 1];
+            if (end - begin <= CHUNK) continue;
+            for (std::int64_t at = begin; at < end; at += CHUNK) chunks.push_back({i, at, std::min(at + CHUNK, end)});
+        }
+        if (chunks.empty()) return;
+        const std::int64_t count = static_cast<std::int64_t>(chunks.size()), size = kernels_.partial_size(o_.dimension());
+        const std::int64_t window =
+            std::min(count, partials_at_once(size * static_cast<std::int64_t>(sizeof(T)), threads_));
+        ScratchPool<T> memory(1, (window + 1) * size);
+        T* const partials = memory.of(0);
+        for (std::int64_t begin = 0; begin < count; begin += window) {
+            const std::int64_t end = std::min(begin + window, count);
+            parallel_for(end - begin, threads_, [&](std::int64_t c, int worker) {
+                const Chunk& chunk = chunks[begin + c];
+                kernels_.accumulate(o_, chunk.begin, chunk.end, scratch_.of(worker), partials + (c + 1) * size);
+            });
+            const std::vector<Sum> sums = sums_of(chunks, begin, end);
+            parallel_for(static_cast<std::int64_t>(sums.size()), threads_, [&](std::int64_t i, int worker) {
+                add_up(sums[i], size, partials, scratch_.of(worker));
+            });
+            const T* const last = partials + sums.back().first * size;
+            if (!sums.back().complete && last != partials) std::copy(last, last + size, partials);
+        }
+    }
+
+    // Chunk c of the window [begin, end) is partial c − begin + 1; partial 0 is the sum of those before the window.
+    static std::vector<Sum> sums_of(const std::vector<Chunk>& chunks, std::int64_t begin, std::int64_t end) {
+        std::vector<Sum> sums;
+        for (std::int64_t c = begin; c < end; ++c) {
+            const std::int64_t position = chunks[c].position;
+            const bool goes_on = c > 0 && chunks[c - 1].position == position;
+            if (!goes_on) {
+                sums.push_back({position, c - begin + 1, 1, true});
+            } else if (c == begin) {
+                sums.push_back({position, 0, 2, true});
+            } else {
+                ++sums.back().count;
             }
         }
-        if (!group.empty()) solve_group(group, partials);
+        sums.back().complete = end == static_cast<std::int64_t>(chunks.size()) || chunks[end].position != sums.back().position;
+        return sums;
     }
 
-    void solve_group(const std::vector<Heavy>& group, std::int64_t count) {
-        const std::int64_t size = kernels_.partial_size(o_.dimension());
-        std::vector<std::pair<std::int64_t, std::int64_t>> chunks;
-        for (const Heavy& each : group) {
-            const std::int64_t begin = o_.indptr[each.row], end = o_.indptr[each.row + 1];
-            for (std::int64_t at = begin; at < end; at += CHUNK) chunks.emplace_back(at, std::min(at + CHUNK, end));
-        }
-        ScratchPool<T> partials(1, count * size);
-        T* memory = partials.of(0);
-        parallel_for(count, threads_, [&](std::int64_t c, int worker) {
-            kernels_.accumulate(o_, chunks[c].first, chunks[c].second, scratch_.of(worker), memory + c * size);
-        });
-        parallel_for(static_cast<std::int64_t>(group.size()), threads_, [&](std::int64_t g, int worker) {
-            const Heavy& each = group[g];
-            const bool solved = kernels_.solve_partials(o_, each.row, memory + each.first_partial * size, each.partials,
-                                                        scratch_.of(worker), solution_at(first_, each.position, o_.rank));
-            if (!solved) record(each.position);
-        });
-    }
-
-    // Keeps the first of the rows without solution.
-    void record(std::int64_t position) {
-        std::int64_t first = failed_.load();
-        while (position < first && !failed_.compare_exchange_weak(first, position)) {
-        }
+    void add_up(const Sum& row, std::int64_t size, T* partials, T* scratch) {
+        T* const sum = partials + row.first * size;
+        for (std::int64_t i = 1; i < row.count; ++i) kernels_.add_partial(o_.dimension(), sum + i * size, sum);
+        if (!row.complete) return;
+        const RowSolution<T> out = solution_at(first_, row.position, o_.rank);
+        if (!kernels_.solve_sum(o_, rows_[row.position], sum, scratch, out)) failed_.record(row.position);
     }
 
     const RowObjective<T>& o_;
@@ -96,7 +118,7 @@ class RowSolver {
     RowSolution<T> first_;
     int threads_;
     ScratchPool<T> scratch_;
-    std::atomic<std::int64_t> failed_{NO_ROW};
+    FirstFailed failed_;
 };
 
 template <typename T>
@@ -129,19 +151,23 @@ Output<T, 2> gram(Input<T, 2> x, int threads) {
     T* sum;
     auto out = new_matrix<T>(rank, rank, &sum);
     std::fill(sum, sum + size, T(0));
-    const std::int64_t tasks = (n + GRAM_ROWS - 1) / GRAM_ROWS;
-    for (std::int64_t first = 0; first < tasks; first += PARTIALS_AT_ONCE) {
-        const std::int64_t count = std::min(PARTIALS_AT_ONCE, tasks - first);
-        ScratchPool<T> partials(1, count * size);
-        T* memory = partials.of(0);
+    const std::int64_t tasks = pieces(n, GRAM_ROWS);
+    const std::int64_t window =
+        std::min(tasks, partials_at_once(size * static_cast<std::int64_t>(sizeof(T)), threads));
+    ScratchPool<T> partials(1, window * size);
+    for (std::int64_t first = 0; first < tasks; first += window) {
+        const std::int64_t count = std::min(window, tasks - first);
+        T* const memory = partials.of(0);
         parallel_for(count, threads, [&](std::int64_t t, int worker) {
             const std::int64_t begin = (first + t) * GRAM_ROWS;
             kernels.gram(x.data() + begin * rank, std::min(GRAM_ROWS, n - begin), rank, scratch.of(worker),
                          memory + t * size);
         });
-        for (std::int64_t t = 0; t < count; ++t) {
-            for (std::int64_t j = 0; j < size; ++j) sum[j] += memory[t * size + j];
-        }
+        parallel_pieces(size, threads, [&](std::int64_t begin, std::int64_t end) {
+            for (std::int64_t t = 0; t < count; ++t) {
+                for (std::int64_t j = begin; j < end; ++j) sum[j] += memory[t * size + j];
+            }
+        });
     }
     return out;
 }

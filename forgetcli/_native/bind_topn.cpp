@@ -14,7 +14,6 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <memory>
 #include <optional>
 #include <stdexcept>
 #include <utility>
@@ -22,6 +21,7 @@
 
 #include "arrays.h"
 #include "parallel.h"
+#include "pieces.h"
 #include "topn.h"
 #include "variant.h"
 
@@ -36,34 +36,7 @@ constexpr std::int64_t BLOCK_BYTES = 128 << 10;
 // … and is small enough that a task takes milliseconds and many threads have work.
 constexpr std::int64_t BLOCK_USERS = 96;
 
-template <typename T>
-struct AlignedDelete {
-    void operator()(T* data) const { return_buffer(data); }
-};
-template <typename T>
-using Buffer = std::unique_ptr<T[], AlignedDelete<T>>;
-
-template <typename T>
-Buffer<T> make_buffer(std::int64_t count) {
-    return Buffer<T>(new_buffer<T>(static_cast<std::size_t>(count)));
-}
-
-std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-
-template <typename T>
-TopnKernels<T> kernels_for(Variant variant) {
-    TopnKernels<T> kernels;
-    switch (variant) {
-#ifdef FORGETCLI_HAS_avx512
-        case Variant::avx512: avx512::get_topn_kernels(&kernels); break;
-#endif
-#ifdef FORGETCLI_HAS_avx2
-        case Variant::avx2: avx2::get_topn_kernels(&kernels); break;
-#endif
-        default: portable::get_topn_kernels(&kernels);
-    }
-    return kernels;
-}
+FORGETCLI_CHOOSE_KERNELS(TopnKernels, topn_kernels)
 
 // What is asked: plain pointers, so that tasks need no Python.
 template <typename T>
@@ -88,14 +61,14 @@ class TopnSearch {
 public:
     TopnSearch(const Request<T>& request, T* scores, std::int32_t* items, int threads)
         : request_(request), scores_(scores), items_(items), threads_(resolve_threads(threads)),
-          kernels_(kernels_for<T>(current_variant())) {
+          kernels_(topn_kernels<T>()) {
         const std::int64_t groups = std::min(BLOCK_USERS, BLOCK_BYTES / std::int64_t(request.rank * sizeof(T)))
                                     / kernels_.group_users;
         block_groups_ = std::max<std::int64_t>(groups, 1);
         panel_size_ = (request.rank + 1) * kernels_.panel_items;
         const std::int64_t panels = CHUNK_BYTES / std::int64_t(panel_size_ * sizeof(T));
         chunk_panels_ = std::min(std::max<std::int64_t>(panels, 1),
-                                 ceil_div(request.item_count, kernels_.panel_items));
+                                 pieces(request.item_count, kernels_.panel_items));
     }
 
     void run() {
@@ -109,12 +82,12 @@ public:
         for (std::int64_t first = 0; first < request_.item_count; first += chunk_items) {
             const std::int64_t last = std::min(first + chunk_items, request_.item_count);
             pack_items(first, last);
-            parallel_for(ceil_div(request_.user_count, block_users), threads_, [&](std::int64_t block, int worker) {
+            parallel_for(pieces(request_.user_count, block_users), threads_, [&](std::int64_t block, int worker) {
                 const std::int64_t begin = block * block_users;
                 search_block(begin, std::min(begin + block_users, request_.user_count), last - first, worker);
             });
         }
-        parallel_for(ceil_div(request_.user_count, block_users), threads_, [&](std::int64_t block, int) {
+        parallel_for(pieces(request_.user_count, block_users), threads_, [&](std::int64_t block, int) {
             const std::int64_t end = std::min((block + 1) * block_users, request_.user_count);
             for (std::int64_t i = block * block_users; i < end; ++i) {
                 kernels_.sort_heap(scores_ + i * request_.n, items_ + i * request_.n, request_.n);
@@ -137,10 +110,10 @@ private:
     // Packs the items [first, last) of the order.
     void pack_items(std::int64_t first, std::int64_t last) {
         constexpr std::int64_t PANELS_A_TASK = 64;
-        const std::int64_t panels = ceil_div(last - first, kernels_.panel_items);
+        const std::int64_t panels = pieces(last - first, kernels_.panel_items);
         std::fill(rows_.begin(), rows_.end(), std::numeric_limits<std::int32_t>::max());
         std::copy(request_.item_order + first, request_.item_order + last, rows_.begin());
-        parallel_for(ceil_div(panels, PANELS_A_TASK), threads_, [&](std::int64_t task, int) {
+        parallel_for(pieces(panels, PANELS_A_TASK), threads_, [&](std::int64_t task, int) {
             const std::int64_t end = std::min((task + 1) * PANELS_A_TASK, panels);
             for (std::int64_t p = task * PANELS_A_TASK; p < end; ++p) {
                 const std::int64_t begin = p * kernels_.panel_items;
@@ -173,7 +146,7 @@ private:
         Scratch& scratch = scratch_[worker];
         const std::int64_t group_count = prepare_users(begin, end, scratch);
         kernels_.score_block({request_.rank, panels_.get(), bounds_.data(), rows_.data(),
-                              ceil_div(items, kernels_.panel_items), scratch.groups.get(), group_count,
+                              pieces(items, kernels_.panel_items), scratch.groups.get(), group_count,
                               scratch.norms.data(), scratch.thresholds.data(),
                               request_.seen_offsets ? scratch.seen.data() : nullptr, scratch.seen_end.data(),
                               request_.n, scores_ + begin * request_.n, items_ + begin * request_.n});
@@ -182,14 +155,14 @@ private:
     // Packs users [begin, end) of the request, with what belongs to them, and returns the number of groups.
     std::int64_t prepare_users(std::int64_t begin, std::int64_t end, Scratch& scratch) const {
         const std::int64_t group_users = kernels_.group_users, group_size = group_users * request_.rank;
-        const std::int64_t group_count = ceil_div(end - begin, group_users);
+        const std::int64_t group_count = pieces(end - begin, group_users);
         if (!scratch.groups) scratch.groups = make_buffer<T>(block_groups_ * group_size);
         for (std::int64_t g = 0; g < group_count; ++g) {
             const std::int64_t user = begin + g * group_users;
             kernels_.pack_group(request_.user_factors, request_.users + user, std::min(group_users, end - user),
                                 request_.rank, scratch.groups.get() + g * group_size);
         }
-        scratch.thresholds.assign(group_count * group_users, std::numeric_limits<T>::infinity());
+        scratch.thresholds.assign(group_count * group_users, std::numeric_limits<T>::quiet_NaN());
         scratch.norms.assign(group_count * group_users, 0);
         scratch.seen.resize(end - begin);
         scratch.seen_end.resize(end - begin);
@@ -207,7 +180,7 @@ private:
     T* const scores_;
     std::int32_t* const items_;
     const int threads_;
-    const TopnKernels<T> kernels_;
+    const TopnKernels<T>& kernels_;
     std::int64_t block_groups_, panel_size_, chunk_panels_;
     Buffer<T> panels_;
     std::vector<PanelBound<T>> bounds_;

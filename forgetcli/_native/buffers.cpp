@@ -97,11 +97,11 @@ Shelf& shelf() {
 }  // namespace
 
 void* take_buffer(std::size_t bytes) {
+    if (bytes > PTRDIFF_MAX - CACHE_LINE) throw std::bad_alloc();  // before anything rounds it up to 0
     if (bytes >= LARGE) {
         if (void* const kept = shelf().take(bytes)) return kept;
         shelf().make_room(bytes);
     }
-    if (bytes > SIZE_MAX - CACHE_LINE) throw std::bad_alloc();
     char* const memory = static_cast<char*>(::operator new(bytes + CACHE_LINE, std::align_val_t(CACHE_LINE)));
     if (bytes >= LARGE) prefer_large_pages(memory, bytes + CACHE_LINE);
     void* const data = memory + CACHE_LINE;

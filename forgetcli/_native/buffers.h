@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
 
 namespace forgetcli {
 
@@ -13,5 +14,13 @@ void* take_buffer(std::size_t bytes);
 
 // Gives back what take_buffer gave; null is allowed.
 void return_buffer(void* data) noexcept;
+
+struct ReturnBuffer {
+    void operator()(void* data) const { return_buffer(data); }
+};
+
+// Memory that is given back by itself.
+template <typename T>
+using Buffer = std::unique_ptr<T[], ReturnBuffer>;
 
 }  // namespace forgetcli

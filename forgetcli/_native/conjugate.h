@@ -112,13 +112,6 @@ struct ConjugateKernels {
     bool (*finish)(const ConjugateSystem<T>&, const ConjugateState<T>&, T* scratch, ConjugateSolution<T> out);
 };
 
-#define FORGETCLI_DECLARE_CONJUGATE(variant)           \
-    namespace variant {                                \
-    const ConjugateKernels<float>& conjugate_float();   \
-    const ConjugateKernels<double>& conjugate_double(); \
-    }
-FORGETCLI_DECLARE_CONJUGATE(portable)
-FORGETCLI_DECLARE_CONJUGATE(avx2)
-FORGETCLI_DECLARE_CONJUGATE(avx512)
+FORGETCLI_DECLARE_KERNELS(ConjugateKernels, conjugate_kernels)
 
 }  // namespace forgetcli

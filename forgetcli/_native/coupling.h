@@ -77,13 +77,6 @@ struct CouplingKernels {
     void (*solve)(const NormalSystem<T>&, std::int64_t row, T* rhs, T* scratch, T* out);
 };
 
-#define FORGETCLI_DECLARE_COUPLING(variant)          \
-    namespace variant {                              \
-    const CouplingKernels<float>& coupling_float();   \
-    const CouplingKernels<double>& coupling_double(); \
-    }
-FORGETCLI_DECLARE_COUPLING(portable)
-FORGETCLI_DECLARE_COUPLING(avx2)
-FORGETCLI_DECLARE_COUPLING(avx512)
+FORGETCLI_DECLARE_KERNELS(CouplingKernels, coupling_kernels)
 
 }  // namespace forgetcli

@@ -21,14 +21,9 @@ void check_indptr(const Int64s& indptr, std::int64_t nnz) {
 }
 
 void check_indices(const Int32s& indices, std::int64_t n_columns, int threads) {
-    const std::int32_t* p = indices.data();
     require(0 <= n_columns && n_columns <= MAX_ROWS, "the number of columns is out of range");
-    const auto limit = static_cast<std::uint32_t>(n_columns);
-    parallel_pieces(static_cast<std::int64_t>(indices.size()), threads, [&](std::int64_t begin, std::int64_t end) {
-        bool outside = false;
-        for (std::int64_t i = begin; i < end; ++i) outside |= static_cast<std::uint32_t>(p[i]) >= limit;
-        if (outside) throw std::invalid_argument("an index is outside the columns");
-    });
+    require_below(indices.data(), static_cast<std::int64_t>(indices.size()), n_columns, threads,
+                  "an index is outside the columns");
 }
 
 void csr_validate(const Int64s& indptr, const Int32s& indices, const Floats& values, std::int64_t n_columns,

@@ -398,17 +398,15 @@ bool finish(const ConjugateSystem<T>& s, const ConjugateState<T>& row, T* scratc
     return write_rotated(s.objective, memory.out, out);
 }
 
+}  // namespace
+
 template <typename T>
-const ConjugateKernels<T>& kernels() {
+const ConjugateKernels<T>& conjugate_kernels() {
     static const ConjugateKernels<T> table{scratch_size<T>, state_size<T>, cached<T>,   rotate<T>, solve<T>, start<T>,
                                            residuals<T>,    begin<T>,      products<T>, step<T>,   finish<T>};
     return table;
 }
-
-}  // namespace
-
-const ConjugateKernels<float>& conjugate_float() { return kernels<float>(); }
-const ConjugateKernels<double>& conjugate_double() { return kernels<double>(); }
+FORGETCLI_OFFER_KERNELS(ConjugateKernels, conjugate_kernels)
 
 }  // namespace FORGETCLI_VARIANT
 }  // namespace forgetcli

@@ -37,6 +37,17 @@ struct Half {
 };
 #endif
 
+// Calls run with how the table's elements are stored.
+template <typename T, typename Run>
+FORGETCLI_INLINE void with_storage(const PairTable<T>& table, Run run) {
+#if defined(__AVX512F__) || defined(__AVX2__)
+    if constexpr (sizeof(T) == 4) {
+        if (table.half) return run(Half());
+    }
+#endif
+    run(Whole<T>());
+}
+
 // out = vᵀ M: v has `rows` elements, M (rows, width) whole vectors, W of them at a time in registers.
 template <typename T, int W>
 FORGETCLI_INLINE void multiply_columns(const T* v, const T* matrix, int rows, int width, T* out) {
@@ -165,17 +176,11 @@ void couple_row(const Coupling<T>& c, std::int64_t row, const T* p, T* sums, T* 
     if (c.direction_gram) add_product(c.direction_gram, p, o.rank, out);
 }
 
-// What regularises a row, times the identity.
-template <typename T>
-FORGETCLI_INLINE T ridge_of(const RowObjective<T>& o, std::int64_t row) {
-    return T(o.reg * (o.reg_by_count ? double(o.indptr[row + 1] - o.indptr[row]) : 1.0));
-}
-
 template <typename T, int W>
 RowValue gradient_row(const RowObjective<T>& o, const PairTable<T>& table, std::int64_t row, const T* diagonal,
                       const T* p, T* sums, T* out) {
     for (int j = 0; j < table.padded; ++j) out[j] = 0;
-    const T ridge = ridge_of(o, row);
+    const T ridge = ridge_of(o, o.indptr[row + 1] - o.indptr[row]);
     for (int j = 0; j < o.dimension(); ++j) out[j] = (diagonal ? ridge + diagonal[j] : ridge) * p[j];
     if (o.gram) add_product(o.gram, p, o.rank, out);
     double loss = 0;
@@ -225,7 +230,8 @@ struct Preconditioner {
     Preconditioner(const NormalSystem<T>& s, std::int64_t row, T* memory)
         : diagonal(memory), inverse(diagonal + s.table.padded), eliminate(inverse + s.table.padded), inverse_pivot(0) {
         const RowObjective<T>& o = s.objective;
-        const T ridge = ridge_of(o, row), n = T(o.indptr[row + 1] - o.indptr[row]);
+        const std::int64_t entries = o.indptr[row + 1] - o.indptr[row];
+        const T ridge = ridge_of(o, entries), n = T(entries);
         for (int j = 0; j < s.table.padded; ++j) {
             diagonal[j] = s.dense[j] + ridge;
             inverse[j] = j < o.rank ? 1 / (n * s.mean[j] + diagonal[j]) : T(0);
@@ -282,12 +288,12 @@ void solve_row(const NormalSystem<T>& s, std::int64_t row, T* r, T* scratch, T* 
     }
 }
 
-void fill_float(const PairTable<float>& table, const float* matrix, const float* x, const float* delta,
-                std::int64_t begin, std::int64_t end, int rank, float* scratch, void* rows) {
-#if defined(__AVX512F__) || defined(__AVX2__)
-    if (table.half) return fill_rows<float, Half>(table, matrix, x, delta, begin, end, rank, scratch, rows);
-#endif
-    fill_rows<float, Whole<float>>(table, matrix, x, delta, begin, end, rank, scratch, rows);
+template <typename T>
+void fill(const PairTable<T>& table, const T* matrix, const T* x, const T* delta, std::int64_t begin, std::int64_t end,
+          int rank, T* scratch, void* rows) {
+    with_storage<T>(table, [&](auto storage) {
+        fill_rows<T, decltype(storage)>(table, matrix, x, delta, begin, end, rank, scratch, rows);
+    });
 }
 
 template <typename T>
@@ -303,40 +309,30 @@ RowValue gradient(const RowObjective<T>& o, const PairTable<T>& table, std::int6
 template <typename T>
 void couple(const Coupling<T>& c, std::int64_t row, const T* p, T* scratch, T* out) {
     for_vectors<T>(c.pairs.width, [&](auto w) {
-#if defined(__AVX512F__) || defined(__AVX2__)
-        if constexpr (sizeof(T) == 4) {
-            if (c.pairs.half) return couple_row<T, Half, decltype(w)::value>(c, row, p, scratch, out);
-        }
-#endif
-        couple_row<T, Whole<T>, decltype(w)::value>(c, row, p, scratch, out);
+        with_storage<T>(c.pairs, [&](auto storage) {
+            couple_row<T, decltype(storage), decltype(w)::value>(c, row, p, scratch, out);
+        });
     });
 }
 
 template <typename T>
 void solve(const NormalSystem<T>& s, std::int64_t row, T* rhs, T* scratch, T* out) {
     for_vectors<T>(s.table.width, [&](auto w) {
-#if defined(__AVX512F__) || defined(__AVX2__)
-        if constexpr (sizeof(T) == 4) {
-            if (s.table.half) return solve_row<T, Half, decltype(w)::value>(s, row, rhs, scratch, out);
-        }
-#endif
-        solve_row<T, Whole<T>, decltype(w)::value>(s, row, rhs, scratch, out);
+        with_storage<T>(s.table, [&](auto storage) {
+            solve_row<T, decltype(storage), decltype(w)::value>(s, row, rhs, scratch, out);
+        });
     });
 }
 
 }  // namespace
 
-const CouplingKernels<float>& coupling_float() {
-    static const CouplingKernels<float> table{HAS_HALF,        multiply<float>, fill_float,
-                                              gradient<float>, couple<float>,   solve<float>};
+template <typename T>
+const CouplingKernels<T>& coupling_kernels() {
+    static const CouplingKernels<T> table{HAS_HALF && sizeof(T) == 4, multiply<T>, fill<T>, gradient<T>, couple<T>,
+                                          solve<T>};
     return table;
 }
-
-const CouplingKernels<double>& coupling_double() {
-    static const CouplingKernels<double> table{
-        false, multiply<double>, fill_rows<double, Whole<double>>, gradient<double>, couple<double>, solve<double>};
-    return table;
-}
+FORGETCLI_OFFER_KERNELS(CouplingKernels, coupling_kernels)
 
 }  // namespace FORGETCLI_VARIANT
 }  // namespace forgetcli

@@ -153,20 +153,21 @@ std::int64_t solve(const RowObjective<T>& o, const RowRange& rows, T* memory, Ro
 }
 
 template <typename T>
-bool solve_partials(const RowObjective<T>& o, std::int64_t row, const T* partials, std::int64_t count, T* memory,
-                    RowSolution<T> out) {
+void add_partial(int dimension, const T* partial, T* sum) {
+    const Shape s = shape_of<T>(dimension);
+    const std::int64_t size = partial_elements<T>(s);
+    const Partial<T> whole(sum, s);
+    const double constant = whole.read_constant() + Partial<T>(const_cast<T*>(partial), s).read_constant();
+    for (std::int64_t j = 0; j < size; ++j) sum[j] += partial[j];
+    whole.write_constant(constant);
+}
+
+template <typename T>
+bool solve_sum(const RowObjective<T>& o, std::int64_t row, const T* sum, T* memory, RowSolution<T> out) {
     const Shape s = shape_of<T>(o.dimension());
     const Scratch<T> scratch(memory, s);
-    const std::int64_t size = partial_elements<T>(s);
-    double constant = 0;
-    for (std::int64_t j = 0; j < size; ++j) scratch.systems[j] = 0;
-    for (std::int64_t p = 0; p < count; ++p) {
-        T* partial = const_cast<T*>(partials) + p * size;
-        constant += Partial<T>(partial, s).read_constant();
-        for (std::int64_t j = 0; j < size; ++j) scratch.systems[j] += partial[j];
-    }
-    Partial<T>(scratch.systems, s).write_constant(constant);
-    const std::int64_t entries = o.indptr[row + 1] - o.indptr[row];
+    const std::int64_t size = partial_elements<T>(s), entries = o.indptr[row + 1] - o.indptr[row];
+    for (std::int64_t j = 0; j < size; ++j) scratch.systems[j] = sum[j];
     if (!in_lanes(s)) return finish_row(o, s, entries, scratch, out);
     Batch<T> batch(o, s, scratch);
     batch.add(row, entries, out);
@@ -189,17 +190,15 @@ void gram(const T* x, std::int64_t n, int rank, T* memory, T* out) {
     }
 }
 
-template <typename T>
-const RowKernels<T>& kernels() {
-    static const RowKernels<T> table{scratch_size<T>, partial_size<T>, accumulate<T>, solve_partials<T>,
-                                     solve<T>,        gram<T>};
-    return table;
-}
-
 }  // namespace
 
-const RowKernels<float>& rows_float() { return kernels<float>(); }
-const RowKernels<double>& rows_double() { return kernels<double>(); }
+template <typename T>
+const RowKernels<T>& row_kernels() {
+    static const RowKernels<T> table{scratch_size<T>, partial_size<T>, accumulate<T>, add_partial<T>,
+                                     solve_sum<T>,    solve<T>,        gram<T>};
+    return table;
+}
+FORGETCLI_OFFER_KERNELS(RowKernels, row_kernels)
 
 }  // namespace FORGETCLI_VARIANT
 }  // namespace forgetcli

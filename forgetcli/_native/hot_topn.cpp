@@ -221,17 +221,16 @@ void sort_heap(T* scores, std::int32_t* items, std::int64_t n) {
     }
 }
 
-template <typename T>
-void fill_in(TopnKernels<T>* kernels) {
-    *kernels = {PANEL<T>, GROUP, pack_panel<T>, pack_group<T>, score_block<T>, sort_heap<T>};
-}
-
 }  // namespace
 
 namespace FORGETCLI_VARIANT {
 
-void get_topn_kernels(TopnKernels<float>* kernels) { fill_in(kernels); }
-void get_topn_kernels(TopnKernels<double>* kernels) { fill_in(kernels); }
+template <typename T>
+const TopnKernels<T>& topn_kernels() {
+    static const TopnKernels<T> table{PANEL<T>, GROUP, pack_panel<T>, pack_group<T>, score_block<T>, sort_heap<T>};
+    return table;
+}
+FORGETCLI_OFFER_KERNELS(TopnKernels, topn_kernels)
 
 }  // namespace FORGETCLI_VARIANT
 }  // namespace forgetcli

@@ -9,7 +9,6 @@
 #include <exception>
 #include <mutex>
 #include <optional>
-#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -52,8 +51,8 @@ struct Shared {
 }  // namespace
 
 int resolve_threads(int threads) {
-    if (threads > 0) return threads;
-    return std::max(1u, std::thread::hardware_concurrency());
+    if (threads <= 0) threads = static_cast<int>(std::thread::hardware_concurrency());
+    return std::clamp(threads, 1, MOST_THREADS);
 }
 
 void parallel_for(std::int64_t count, int threads, const std::function<void(std::int64_t, int)>& task) {
@@ -76,7 +75,7 @@ void parallel_for(std::int64_t count, int threads, const std::function<void(std:
             }
             try {
                 pool.emplace_back([&shared, w] { shared.work(w); });
-            } catch (const std::system_error&) {  // the system grants no more threads: the others do the work
+            } catch (const std::exception&) {  // no more threads, or no memory for one: the others do the work
                 std::lock_guard<std::mutex> lock(shared.mutex);
                 --shared.running;
                 break;

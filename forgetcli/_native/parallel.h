@@ -6,7 +6,9 @@
 
 namespace forgetcli {
 
-// How many threads a request for `threads` means: 0 is one for each processor that this process may use.
+// How many threads a request for `threads` means, at most MOST_THREADS: 0 is one for each processor that this process may
+// use.
+constexpr int MOST_THREADS = 1024;
 int resolve_threads(int threads);
 
 // Runs task(i, worker) for every i in [0, count); worker is in [0, resolve_threads(threads)) and no two tasks

@@ -1,5 +1,5 @@
-// What the bindings of the row kernels share: the objective's arguments and their checks, lists of rows, scratch
-// memory, balanced ranges.
+// What the bindings of the row kernels share: the objective's arguments and their checks, lists of rows, scratch memory,
+// balanced ranges, rows without solution.
 #pragma once
 
 #include <algorithm>
@@ -19,44 +19,10 @@ namespace forgetcli {
 
 // Rows are handed out in ranges that weigh about so many multiplications.
 constexpr std::int64_t RANGE_WORK = 1 << 26;
-// The one of two tables that is for T.
-template <typename T, template <typename> class Kernels>
-const Kernels<T>& choose(const Kernels<float>& single, const Kernels<double>& twofold) {
-    if constexpr (sizeof(T) == 4) {
-        return single;
-    } else {
-        return twofold;
-    }
-}
+// Rows of vectors are padded to whole numbers of the widest ones, and of cache lines.
+constexpr int WIDTH_STEP = 16;
 
-template <typename T>
-const RowKernels<T>& row_kernels() {
-    switch (current_variant()) {
-#ifdef FORGETCLI_HAS_avx512
-        case Variant::avx512: return choose<T>(avx512::rows_float(), avx512::rows_double());
-#endif
-#ifdef FORGETCLI_HAS_avx2
-        case Variant::avx2: return choose<T>(avx2::rows_float(), avx2::rows_double());
-#endif
-        default: return choose<T>(portable::rows_float(), portable::rows_double());
-    }
-}
-
-// Whether all indices are in [0, n).
-inline bool all_below(const std::int32_t* indices, std::int64_t count, std::int64_t n, int threads) {
-    const std::uint32_t limit = static_cast<std::uint32_t>(std::min<std::int64_t>(n, std::int64_t{1} << 31));
-    std::atomic<bool> outside{false};
-    parallel_pieces(count, threads, [&](std::int64_t begin, std::int64_t end) {
-        bool some = false;
-        for (std::int64_t e = begin; e < end; ++e) some |= static_cast<std::uint32_t>(indices[e]) >= limit;
-        if (some) outside = true;
-    });
-    return !outside;
-}
-
-struct ReturnBuffer {
-    void operator()(void* p) const { return_buffer(p); }
-};
+inline int to_width(int elements) { return (elements + WIDTH_STEP - 1) / WIDTH_STEP * WIDTH_STEP; }
 
 // One scratch memory a thread, made when the thread first asks.
 template <typename T>
@@ -65,12 +31,12 @@ class ScratchPool {
     ScratchPool(int threads, std::int64_t elements) : memory_(resolve_threads(threads)), elements_(elements) {}
     T* of(int worker) {
         auto& piece = memory_[worker];
-        if (!piece) piece.reset(new_buffer<T>(elements_));
+        if (!piece) piece = make_buffer<T>(elements_);
         return piece.get();
     }
 
   private:
-    std::vector<std::unique_ptr<T, ReturnBuffer>> memory_;
+    std::vector<Buffer<T>> memory_;
     std::int64_t elements_;
 };
 
@@ -89,7 +55,7 @@ struct Arguments {
     Pair confidence, target;
     double background, reg;
     bool reg_by_count;
-    mutable std::unique_ptr<T, ReturnBuffer> aligned = nullptr;  // a copy of `other`, where that is misplaced
+    mutable Buffer<T> aligned = nullptr;  // a copy of `other`, where that is misplaced
 
     std::int64_t n_rows() const { return static_cast<std::int64_t>(indptr.shape(0)) - 1; }
 
@@ -103,7 +69,7 @@ struct Arguments {
         require(offsets[n_rows()] == nnz, "indptr must end at the number of entries");
         require(std::is_sorted(offsets, offsets + n_rows() + 1), "indptr must not decrease");
         const std::int64_t n_other = static_cast<std::int64_t>(other.shape(0));
-        require(all_below(indices.data(), nnz, n_other, threads), "an index is outside the other side's rows");
+        require_below(indices.data(), nnz, n_other, threads, "an index is outside the other side's rows");
         require(!other_bias || static_cast<std::int64_t>(other_bias->shape(0)) == n_other,
                 "other and other_bias differ in length");
         const std::size_t rank = other.shape(1);
@@ -136,7 +102,7 @@ struct Arguments {
         const std::size_t count = other.shape(0) * other.shape(1);
         const bool placed = reinterpret_cast<std::uintptr_t>(other.data()) % CACHE_LINE == 0;
         if (placed || other.shape(1) * sizeof(T) % CACHE_LINE != 0) return other.data();
-        aligned.reset(new_buffer<T>(count));
+        aligned = make_buffer<T>(count);
         std::copy(other.data(), other.data() + count, aligned.get());
         return aligned.get();
     }
@@ -157,6 +123,30 @@ struct RowList {
         }
         return list;
     }
+};
+
+// Refuses parameters that are not one row each for the rows of the list.
+template <typename T>
+void require_own(const RowObjective<T>& o, const RowList& list, const Input<T, 2>& factors, const Input<T, 1>& bias) {
+    require(static_cast<std::int64_t>(factors.shape(0)) == list.count && static_cast<int>(factors.shape(1)) == o.rank,
+            "factors must be (rows, rank)");
+    require(static_cast<std::int64_t>(bias.shape(0)) == list.count, "bias must be (rows,)");
+}
+
+// The first of the rows without solution, whichever thread finds it first.
+class FirstFailed {
+  public:
+    void record(std::int64_t position) {
+        std::int64_t first = first_.load();
+        while (position < first && !first_.compare_exchange_weak(first, position)) {
+        }
+    }
+
+    // The number of the row at that position in the list, or -1.
+    std::int64_t in(const RowList& rows) const { return first_ == NO_ROW ? -1 : rows[first_]; }
+
+  private:
+    std::atomic<std::int64_t> first_{NO_ROW};
 };
 
 // Runs task(begin, end, worker) on ranges of the list that are balanced by the rows that `wanted` admits.

@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "kernels.h"
+
 namespace forgetcli {
 
 // One side's half of the objective, seen from that side's rows. Row a has the entries e in
@@ -70,9 +72,10 @@ struct RowKernels {
 
     // Normal equations of a part of one row: entries [begin, end), written to partial[0, partial_size).
     void (*accumulate)(const RowObjective<T>&, std::int64_t begin, std::int64_t end, T* scratch, T* partial);
-    // Adds `count` partials in their order and solves the row; false: singular or not finite.
-    bool (*solve_partials)(const RowObjective<T>&, std::int64_t row, const T* partials, std::int64_t count, T* scratch,
-                           RowSolution<T>);
+    // Adds what another part of the row contributes to a sum of partials.
+    void (*add_partial)(int dimension, const T* partial, T* sum);
+    // Solves a row whose parts have been added up; false: singular or not finite.
+    bool (*solve_sum)(const RowObjective<T>&, std::int64_t row, const T* sum, T* scratch, RowSolution<T>);
     // Accumulates and solves whole rows; the one at position i writes behind `first`. The first position whose row is
     // singular or not finite, or NO_ROW.
     std::int64_t (*solve)(const RowObjective<T>&, const RowRange&, T* scratch, RowSolution<T> first);
@@ -80,13 +83,6 @@ struct RowKernels {
     void (*gram)(const T* x, std::int64_t n, int rank, T* scratch, T* partial);
 };
 
-#define FORGETCLI_DECLARE_ROWS(variant)      \
-    namespace variant {                      \
-    const RowKernels<float>& rows_float();   \
-    const RowKernels<double>& rows_double(); \
-    }
-FORGETCLI_DECLARE_ROWS(portable)
-FORGETCLI_DECLARE_ROWS(avx2)
-FORGETCLI_DECLARE_ROWS(avx512)
+FORGETCLI_DECLARE_KERNELS(RowKernels, row_kernels)
 
 }  // namespace forgetcli

@@ -1,7 +1,6 @@
 // A hash table of text ids.
 #pragma once
 
-#include <memory>
 #include <random>
 
 #include "text.h"
@@ -36,9 +35,9 @@ public:
     Table(Spelling spelling, std::int64_t count) : spelling_(spelling), key_(table_key()), count_(count) { rebuild(); }
 
     std::uint64_t hash(View id) const { return hash_bytes(id, key_); }
-    void prefetch_slot(std::uint64_t hash) const { prefetch(&slots_.get()[hash & mask_]); }
+    void prefetch_slot(std::uint64_t hash) const { prefetch(&slots_[hash & mask_]); }
     void prefetch_spelling(std::uint64_t hash) const {
-        const Slot& slot = slots_.get()[hash & mask_];
+        const Slot& slot = slots_[hash & mask_];
         if (slot.number >= 0) prefetch(spelling_(slot.number).data);
     }
 
@@ -67,16 +66,13 @@ private:
         std::uint32_t tag;
         std::int32_t number;  // -1 in a free slot
     };
-    struct Deleter {
-        void operator()(Slot* slots) const { return_buffer(slots); }
-    };
 
     static std::uint32_t tag(std::uint64_t hash) { return static_cast<std::uint32_t>(hash >> 32); }
     bool is_crowded(std::int64_t count) const { return static_cast<std::size_t>(count) * 3 > (mask_ + 1) * 2; }
 
     Slot& seek(std::uint64_t hash, View id) const {
         for (std::size_t at = hash & mask_;; at = (at + 1) & mask_) {
-            Slot& slot = slots_.get()[at];
+            Slot& slot = slots_[at];
             if (slot.number < 0 || (slot.tag == tag(hash) && compare(spelling_(slot.number), id) == 0)) return slot;
         }
     }
@@ -84,7 +80,7 @@ private:
     void rebuild() {
         while (is_crowded(count_ + 1)) mask_ = mask_ * 2 + 1;
         slots_.reset();
-        slots_.reset(new_buffer<Slot>(mask_ + 1));
+        slots_ = make_buffer<Slot>(mask_ + 1);
         std::fill(slots_.get(), slots_.get() + mask_ + 1, Slot{0, -1});
         std::uint64_t hashes[BLOCK];
         for (std::int64_t begin = 0; begin < count_; begin += BLOCK) {  // in the order in which the ids lie in memory
@@ -92,8 +88,8 @@ private:
             for (std::int64_t i = begin; i < end; ++i) prefetch_slot(hashes[i - begin] = hash(spelling_(i)));
             for (std::int64_t i = begin; i < end; ++i) {
                 std::size_t at = hashes[i - begin] & mask_;
-                while (slots_.get()[at].number >= 0) at = (at + 1) & mask_;
-                slots_.get()[at] = {tag(hashes[i - begin]), static_cast<std::int32_t>(i)};
+                while (slots_[at].number >= 0) at = (at + 1) & mask_;
+                slots_[at] = {tag(hashes[i - begin]), static_cast<std::int32_t>(i)};
             }
         }
     }
@@ -103,7 +99,7 @@ private:
     std::int64_t count_;
     std::size_t mask_ = 4 * BLOCK - 1;  // room for a block of additions before it grows
     bool grows_ = false;
-    std::unique_ptr<Slot, Deleter> slots_;
+    Buffer<Slot> slots_;
 };
 
 }  // namespace forgetcli

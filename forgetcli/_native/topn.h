@@ -5,13 +5,15 @@
 
 #include <cstdint>
 
+#include "kernels.h"
+
 namespace forgetcli {
 
 // A few users against some items, which may come in any order.
 //
 // Packed items: one panel after another. A panel holds `panel_items` items: their biases, then for each of the `rank`
 // factors its value in every item. Packed users: one group after another. A group holds `group_users` users: for
-// each factor its value in every user. Missing items have bias -infinity, missing users threshold +infinity, so that
+// each factor its value in every user. Missing items have bias -infinity, missing users threshold NaN, so that
 // neither is ever chosen.
 //
 // No score of a user with norm |p| in a panel is above panel.bias + |p| panel.norm, however it was rounded: a panel that
@@ -57,14 +59,6 @@ struct TopnKernels {
     void (*sort_heap)(T* scores, std::int32_t* items, std::int64_t n);
 };
 
-#define FORGETCLI_DECLARE_TOPN(variant)                  \
-    namespace variant {                                  \
-    void get_topn_kernels(TopnKernels<float>* kernels);  \
-    void get_topn_kernels(TopnKernels<double>* kernels); \
-    }
-FORGETCLI_DECLARE_TOPN(portable)
-FORGETCLI_DECLARE_TOPN(avx2)
-FORGETCLI_DECLARE_TOPN(avx512)
-#undef FORGETCLI_DECLARE_TOPN
+FORGETCLI_DECLARE_KERNELS(TopnKernels, topn_kernels)
 
 }  // namespace forgetcli

@@ -19,4 +19,27 @@ std::vector<std::string> available_variants();
 // Work under way goes on with the one it started with.
 void use_variant(const std::string& name);
 
+// Defines name<T>(): those of the kernels, declared as kernels.h says, that are for the instruction set in use.
+#define FORGETCLI_CHOOSE_KERNELS(Kernels, name) \
+    template <typename T>                       \
+    const Kernels<T>& name() {                  \
+        switch (current_variant()) {            \
+            FORGETCLI_CASE_avx512(name<T>())    \
+            FORGETCLI_CASE_avx2(name<T>())      \
+            default: return portable::name<T>(); \
+        }                                       \
+    }
+#ifdef FORGETCLI_HAS_avx512
+#define FORGETCLI_CASE_avx512(kernels) \
+    case Variant::avx512: return avx512::kernels;
+#else
+#define FORGETCLI_CASE_avx512(kernels)
+#endif
+#ifdef FORGETCLI_HAS_avx2
+#define FORGETCLI_CASE_avx2(kernels) \
+    case Variant::avx2: return avx2::kernels;
+#else
+#define FORGETCLI_CASE_avx2(kernels)
+#endif
+
 }  // namespace forgetcli

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from forgetcli.cli.parser import Parser, belongs_to, count
+from forgetcli.cli.parser import Parser, belongs_to, threads
 from forgetcli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def add_output_options(parser: Parser, *, profile: bool = False) -> None:
         )
     group.add_argument("--debug", action="store_true", help="show where in the program an error arose")
     group.add_argument(
-        "--threads", type=count, default=0, metavar="N", help="processors to use (default: 0, all); changes no result"
+        "--threads", type=threads, default=0, metavar="N", help="processors to use (default: 0, all); changes no result"
     )
     group.add_argument("-h", "--help", action="store_true", help="show this help")
 

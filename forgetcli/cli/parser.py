@@ -14,6 +14,9 @@ from forgetcli.errors import UsageError
 MOST_COLUMNS = 80
 """Lines longer than this are hard to read, however wide the terminal is."""
 
+MOST_THREADS = 1024
+"""More are not started, however many are asked for."""
+
 
 def columns() -> int:
     """The width of texts for the terminal at hand."""
@@ -112,6 +115,11 @@ def count(text: str) -> int:
     if number < 0:
         raise argparse.ArgumentTypeError(f"must be at least 0, not {number}")
     return number
+
+
+def threads(text: str) -> int:
+    """The argument as a count of threads: those beyond what any kernel starts come to the same."""
+    return min(count(text), MOST_THREADS)
 
 
 def positive_count(text: str) -> int:

@@ -17,12 +17,20 @@ from tests.safety import mutations
 REFUSALS = (ValueError, IndexError, TypeError)
 """What a native entry point may raise."""
 
+RANKS = (*range(20), 33, 64, 65, 80, 144, 160)
+"""One to five vectors of each kind, no whole number of them, none, and more than are solved side by side."""
+
 
 def call_native(content: bytes, _: Path) -> None:
     """Calls an entry point with arrays cut from the bytes, which no Python code has checked before."""
     cut = _Cutter(content)
-    with suppress(*REFUSALS):
-        ENTRY_POINTS[cut.byte() % len(ENTRY_POINTS)](cut)
+    entry_point, used = ENTRY_POINTS[cut.byte() % len(ENTRY_POINTS)], _native.instruction_set()
+    _native.use_instruction_set((sets := _native.instruction_sets())[cut.byte() % len(sets)])
+    try:
+        with suppress(*REFUSALS):
+            entry_point(cut)
+    finally:
+        _native.use_instruction_set(used)
 
 
 class _Cutter:
@@ -63,39 +71,103 @@ class _Cutter:
         nnz = max(0, min(int(indptr[-1]), 400))
         return indptr, self.small("i4", nnz), self.raw("f4", nnz + (self.byte() == 1))
 
+    def other_side(self, dtype: str, rank: int) -> tuple[list[NDArray[Any]], NDArray[Any]]:
+        """A matrix in compressed rows, its indices mostly those of the rows of the other array, (rows, rank)."""
+        indptr, indices, values = self.csr()
+        other = self.matrix(dtype, rank)
+        if self.byte() % 4 and len(other):
+            indices %= len(other)
+        if self.byte() == 1 and len(indices):  # a row that several threads share
+            indptr = np.insert(indptr, 1, 40_000) if indptr[-1] == 0 else indptr * (40_000 // indptr[-1] + 1)
+            indices, values = np.resize(indices, indptr[-1]), np.resize(values, indptr[-1])
+        return [indptr, indices, values], other
+
+    def listed(self, n: int) -> NDArray[np.int64] | None:
+        """Some of n rows, mostly; None for all of them."""
+        if self.byte() % 2:
+            return None
+        rows = self.small("i8")
+        return rows % n if self.byte() % 4 and n else rows
+
     def matrix(self, dtype: str, columns: int) -> NDArray[Any]:
         rows = self.byte() % 16
         return self.raw(dtype, rows * columns).reshape(rows, columns)
 
+    def square(self, dtype: str, size: int) -> NDArray[Any]:
+        return self.raw(dtype, size * size).reshape(size, size)
+
+    def threads(self) -> int:
+        return (1, 2, 2, 3, 0, -1, 2**31 - 1, 2**31)[self.byte() % 8]
+
+    def spoilt(self, told: dict[str, Any]) -> dict[str, Any]:
+        """Now and then one array as no kernel wants it, or read-only, or of what no sum is finite with."""
+        arrays = [name for name, value in told.items() if isinstance(value, np.ndarray)]
+        if self.byte() % 4 or not arrays:
+            return told
+        name, kind = arrays[self.byte() % len(arrays)], self.byte() % len(SPOILINGS)
+        return told | {name: SPOILINGS[kind](told[name])}
+
+
+def _read_only(array: NDArray[Any]) -> NDArray[Any]:
+    array.flags.writeable = False
+    return array
+
+
+def _overflowing(array: NDArray[Any]) -> NDArray[Any]:
+    if array.dtype.kind == "f":
+        array.ravel()[::3] = (np.nan, np.inf, -np.inf)[array.size % 3]
+    return array
+
+
+SPOILINGS: tuple[Callable[[NDArray[Any]], Any], ...] = (
+    lambda array: np.repeat(array, 2, axis=-1)[..., ::2],  # not contiguous
+    lambda array: array[::-1],  # a stride below 0
+    lambda array: array.T.copy().T,  # in Fortran's order
+    lambda array: array[1:],
+    lambda array: array[:0],
+    lambda array: array[np.newaxis],
+    lambda array: np.zeros((2**40, 0), array.dtype),  # longer than memory, without elements
+    lambda array: np.broadcast_to(array, (3, *array.shape))[0],  # read-only
+    lambda array: array.astype(array.dtype.newbyteorder()),
+    lambda array: array.astype("f8" if array.dtype != np.float64 else "f4"),
+    lambda array: np.frombuffer(b"\0" + array.tobytes(), array.dtype, offset=1).reshape(array.shape),  # not aligned
+    lambda array: array.tolist(),
+    lambda array: None,
+    _read_only,
+    _overflowing,
+    _overflowing,
+)
+"""What becomes of an array that fits."""
+
 
 def _rows(cut: _Cutter, call: Callable[..., Any], **options: Any) -> None:
-    indptr, indices, values = cut.csr()
-    dtype, rank, biased = ("f4", "f8")[cut.byte() % 2], cut.byte() % 20, cut.byte() % 2 == 1
+    dtype, rank, biased = ("f4", "f8")[cut.byte() % 2], RANKS[cut.byte() % len(RANKS)], cut.byte() % 2 == 1
+    (indptr, indices, values), other = cut.other_side(dtype, rank)
     shared: dict[str, Any] = {
         "indptr": indptr,
         "indices": indices,
         "values": values,
-        "other": (other := cut.matrix(dtype, rank)),
+        "other": other,
         "other_bias": cut.raw(dtype, len(other) + (cut.byte() == 1)) if biased else None,
-        "gram": None if biased else cut.raw(dtype, rank * rank).reshape(rank, rank),
+        "gram": None if biased else cut.square(dtype, rank),
         "with_bias": biased,
         "confidence": (1.0, 2.0),
         "target": (0.0, 1.0),
         "background": 1.0,
         "reg": 0.1,
         "reg_by_count": cut.byte() % 2 == 1,
-        "rows": cut.small("i8") if cut.byte() % 2 else None,
-        "threads": 1 + cut.byte() % 2,
+        "rows": cut.listed(len(indptr) - 1),
+        "threads": cut.threads(),
     }
     if options:
         listed = len(indptr) - 1 if shared["rows"] is None else len(shared["rows"])
         shared |= {"factors": cut.raw(dtype, listed * rank).reshape(listed, rank), "bias": cut.raw(dtype, listed)}
-    call(**shared)
+    call(**cut.spoilt(shared))
 
 
 def _iteration(cut: _Cutter, dtype: str, rank: int, biased: bool) -> dict[str, Any]:
     return {
-        "vectors": cut.raw(dtype, rank * rank).reshape(rank, rank),
+        "vectors": cut.square(dtype, rank),
         "mean": cut.raw(dtype, rank + biased),
         "border": cut.raw(dtype, rank),
         "dense": cut.raw(dtype, rank + (cut.byte() == 1)),
@@ -105,9 +177,9 @@ def _iteration(cut: _Cutter, dtype: str, rank: int, biased: bool) -> dict[str, A
 
 
 def _solve(cut: _Cutter, call: Callable[..., Any], kind: str) -> None:
-    indptr, indices, values = cut.csr()
-    dtype, rank, biased = ("f4", "f8")[cut.byte() % 2], cut.byte() % 20, cut.byte() % 2 == 1
-    other, n = cut.matrix(dtype, rank), len(indptr) - 1 + (cut.byte() == 1)
+    dtype, rank, biased = ("f4", "f8")[cut.byte() % 2], RANKS[cut.byte() % len(RANKS)], cut.byte() % 2 == 1
+    (indptr, indices, values), other = cut.other_side(dtype, rank)
+    n = len(indptr) - 1 + (cut.byte() == 1)
     told: dict[str, Any] = {
         "indptr": indptr,
         "indices": indices,
@@ -118,11 +190,17 @@ def _solve(cut: _Cutter, call: Callable[..., Any], kind: str) -> None:
         "background": 1.0,
         "reg": 0.1,
         "reg_by_count": cut.byte() % 2 == 1,
-        **_iteration(cut, dtype, rank, biased),
-        "threads": 1 + cut.byte() % 2,
+        "threads": cut.threads(),
     }
+    if kind == "conjugate":
+        dimension = rank + biased
+        told["vectors"] = cut.square(dtype, dimension)
+        told |= {name: cut.raw(dtype, dimension + (cut.byte() == 1)) for name in ("dense", "slope", "offset")}
+        told["steps"] = (1, 2, 3, 20, 0, -1, 2**31 - 1, 2**31)[cut.byte() % 8]
+    else:
+        told |= _iteration(cut, dtype, rank, biased)
     if kind != "coupled":
-        told["rows"] = cut.small("i8") if cut.byte() % 2 else None
+        told["rows"] = cut.listed(len(indptr) - 1)
         n = n if told["rows"] is None else len(told["rows"])
     if kind == "given":
         told["rhs"] = cut.raw(dtype, n * (rank + biased)).reshape(n, rank + biased)
@@ -134,9 +212,9 @@ def _solve(cut: _Cutter, call: Callable[..., Any], kind: str) -> None:
         columns = rank + (cut.byte() == 1)
         told["direction"] = cut.raw(dtype, len(other) * columns).reshape(len(other), columns)
         told["direction_bias"] = cut.raw(dtype, len(other)) if biased else None
-        told["direction_gram"] = None if biased else cut.raw(dtype, rank * rank).reshape(rank, rank)
+        told["direction_gram"] = None if biased else cut.square(dtype, rank)
         told["half"] = cut.byte() % 2 == 1
-    call(**told)
+    call(**cut.spoilt(told))
 
 
 def _top_n(cut: _Cutter) -> None:
@@ -144,19 +222,47 @@ def _top_n(cut: _Cutter) -> None:
     users, items = cut.matrix(dtype, rank), cut.matrix(dtype, rank)
     asked = cut.small("i8")
     seen = cut.csr() if cut.byte() % 2 else None
-    _native.top_n(
-        user_factors=users,
-        item_factors=items,
-        item_bias=cut.raw(dtype, len(items)),
-        item_norms=cut.raw("f8", len(items)),
-        item_order=cut.small("i4", len(items)) if cut.byte() % 2 else np.arange(len(items), dtype=np.int32),
-        users=asked,
-        user_norms=cut.raw("f8", len(asked)),
-        seen_offsets=None if seen is None else seen[0],
-        seen_items=None if seen is None else seen[1],
-        n=cut.byte() % 20,
-        threads=1 + cut.byte() % 2,
-    )
+    told = {
+        "user_factors": users,
+        "item_factors": items,
+        "item_bias": cut.raw(dtype, len(items)),
+        "item_norms": cut.raw("f8", len(items)),
+        "item_order": cut.small("i4", len(items)) if cut.byte() % 2 else np.arange(len(items), dtype=np.int32),
+        "users": asked,
+        "user_norms": cut.raw("f8", len(asked)),
+        "seen_offsets": None if seen is None else seen[0],
+        "seen_items": None if seen is None else seen[1],
+        "n": cut.byte() % 20,
+        "threads": cut.threads(),
+    }
+    _native.top_n(**cut.spoilt(told))
+
+
+def _eigen(cut: _Cutter) -> None:
+    matrix = cut.square("f8", cut.byte() % 9)
+    _native.symmetric_eigen(**cut.spoilt({"matrix": matrix + matrix.T if cut.byte() % 2 else matrix}))
+
+
+def _gram(cut: _Cutter) -> None:
+    _native.gram(**cut.spoilt({"x": cut.matrix(("f4", "f8")[cut.byte() % 2], cut.byte() % 20)}), threads=cut.threads())
+
+
+def _inner_product(cut: _Cutter) -> None:
+    dtype = ("f4", "f8")[cut.byte() % 2]
+    bias = cut.raw(dtype, cut.byte() % 16)
+    told = {"factors": cut.matrix(dtype, 5), "bias": bias, "stacked": cut.matrix(dtype, 4 + cut.byte() % 4)}
+    _native.inner_product(**cut.spoilt(told))
+
+
+def _empty(cut: _Cutter) -> None:
+    columns = cut.byte() % 20
+    rows = _size(cut) if cut.byte() % 2 else 2**62 - cut.byte()
+    with suppress(MemoryError):
+        _native.empty(**cut.spoilt({"like": cut.matrix(("f4", "f8")[cut.byte() % 2], columns)}), rows=rows)
+
+
+def _instruction_set(cut: _Cutter) -> None:
+    _native.use_instruction_set(("portable", "avx2", "avx512", "")[cut.byte() % 4])
 
 
 def _size(cut: _Cutter) -> int:
@@ -198,12 +304,14 @@ ENTRY_POINTS: tuple[Callable[[_Cutter], Any], ...] = (
     lambda cut: _solve(cut, _native.solve_coupled, "coupled"),
     lambda cut: _solve(cut, _native.newton_rows, "newton"),
     lambda cut: _solve(cut, _native.solve_normal, "given"),
-    lambda cut: _top_n(cut),
-    lambda cut: _native.gram(cut.matrix("f4", cut.byte() % 20), 1),
-    lambda cut: _native.inner_product(
-        factors=cut.matrix("f4", 5), bias=cut.raw("f4", cut.byte() % 16), stacked=cut.matrix("f4", 4 + cut.byte() % 4)
-    ),
-    lambda cut: _native.empty(cut.matrix("f8", cut.byte() % 20), _size(cut)),
+    _top_n,
+    _gram,
+    _inner_product,
+    _empty,
+    lambda cut: _solve(cut, _native.conjugate_rows, "conjugate"),
+    _eigen,
+    lambda cut: _native.integer_keys(cut.raw("i8")),
+    _instruction_set,
 )
 
 
