@@ -174,7 +174,7 @@ def measure(data: fc.Interactions, kind: str, rank: int, dtype: str, runs: int, 
     config = configuration(kind, rank, dtype)
     objective = Objective.of(config, data)
     items = als.starting_items(data.items, config)
-    als.half_sweep(data.by_user, items, objective, threads=clock.threads)  # brings memory and caches into use
+    als.sweep(data, items, objective, threads=clock.threads)  # brings both views, memory and caches into use
     seconds, products = [], []
     for _ in range(runs):
         products.append(product_rate(dtype, clock))

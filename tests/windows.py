@@ -1,8 +1,9 @@
 """Stands in for Windows, as far as files go: run as a program, it has what Windows lacks taken away and then runs the
 program's command line.
 
-There is no `fcntl` and no `resource`, `msvcrt` locks bytes for everyone, and a file that this process has open can be
-neither removed nor replaced nor renamed. What it cannot stand in for is Windows itself.
+There is no `fcntl` and no `resource`, `msvcrt` locks bytes for everyone, a file that this process has open can be
+neither removed nor replaced nor renamed, and one that another process has by `os.open` cannot be removed. What it
+cannot stand in for is Windows itself.
 """
 
 from __future__ import annotations
@@ -28,16 +29,12 @@ def become_windows() -> None:
     for name in (*MISSING_FLAGS, *MISSING_FUNCTIONS):
         if hasattr(os, name):
             delattr(os, name)
-    for name in ("unlink", "remove", "replace", "rename"):
-        setattr(os, name, kept_while_open(getattr(os, name)))
     opened = os.open
-
-    def open_files_alone(path: Any, *arguments: Any, **options: Any) -> int:
-        if os.path.isdir(path):
-            raise PermissionError(13, "Windows opens no directories", path)
-        return opened(path, *arguments, **options)
-
-    os.open = open_files_alone
+    for name in ("replace", "rename"):
+        setattr(os, name, kept_while_open(getattr(os, name)))
+    for name in ("unlink", "remove"):
+        setattr(os, name, kept_while_open(kept_for_others(getattr(os, name), opened)))
+    os.open = shared(opened)
     shutil._use_fd_functions = False  # type: ignore[attr-defined]
 
 
@@ -69,6 +66,45 @@ def msvcrt() -> types.ModuleType:
     module.locking = locking  # type: ignore[attr-defined]
     module.LK_NBLCK = 2  # type: ignore[attr-defined]
     return module
+
+
+def shared(opened: Callable[..., int]) -> Callable[..., int]:
+    """`os.open` of what is not a directory; the file is marked as open by a shared record lock."""
+
+    def opening(path: Any, *arguments: Any, **options: Any) -> int:
+        while True:
+            if os.path.isdir(path):
+                raise PermissionError(13, "Windows opens no directories", path)
+            descriptor = opened(path, *arguments, **options)
+            try:
+                fcntl.lockf(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                if os.path.samestat(os.fstat(descriptor), os.stat(path)):
+                    return descriptor
+            except (BlockingIOError, FileNotFoundError):  # it is just being removed
+                pass
+            except OSError:  # it is no file, or open for writing alone
+                return descriptor
+            os.close(descriptor)
+
+    return opening
+
+
+def kept_for_others(remove: Callable[..., None], opened: Callable[..., int]) -> Callable[..., None]:
+    """The same for files that no process has by `shared`."""
+
+    def refusing(path: Any, **options: Any) -> None:
+        if os.path.islink(path) or not os.path.isfile(path) or options:
+            return remove(path, **options)
+        descriptor = opened(path, os.O_RDWR)
+        try:
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            remove(path)
+        except BlockingIOError as error:
+            raise PermissionError(13, "the file is being used", path) from error
+        finally:
+            os.close(descriptor)
+
+    return refusing
 
 
 def kept_while_open(function: Callable[..., None]) -> Callable[..., None]:
