@@ -27,8 +27,8 @@ def drift_change(
 ) -> SideFactors:
     """The touched users' drift without their records, less that with them.
 
-    Δ is taken from the sweep that would come next, B⁻¹ Cᵀ c, and scaled to fit the drift with the records. That the
-    two differ by a little does no harm: nothing but what the removal changes in A⁻¹ C Δ is taken from it.
+    Δ is taken from the sweep that would come next, B⁻¹ Cᵀ c, and scaled to fit the drift with the records. What it does
+    not explain of that came from all of a user's records alike, and is left as far as they are; see `_kept_share`.
 
     left:           at the remaining rows, with the touched users solved without their records.
     whole:          A⁻¹ of the data with the records; trained: the touched users there.
@@ -44,4 +44,23 @@ def drift_change(
     stacked_records = stacked(with_records, whole.objective)
     square = inner(with_records, stacked_records)
     scale = inner(drift.take(touched), stacked_records) / square if square > 0 else 0.0
-    return scaled(minus(without, with_records), scale)
+    unexplained = minus(drift.take(touched), scaled(with_records, scale))
+    gone = 1 - _kept_share(whole, rows, left.user_inverse.view.row_counts()[touched])
+    gone = gone.astype(unexplained.factors.dtype)
+    return minus(
+        scaled(minus(without, with_records), scale),
+        SideFactors(unexplained.factors * gone[:, None], unexplained.bias * gone),
+    )
+
+
+def _kept_share(whole: NormalInverse, rows: NDArray[np.int64], counts_after: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(n,) A'⁻¹ A times the share of a row's records that is kept, the matrices taken for multiples of the identity: 1
+    where they grow with the records, and about that share where most of them is what all rows have."""
+    objective, coordinates = whole.objective, whole.coordinates
+    before = whole.view.row_counts()[rows]
+    kept = counts_after / before
+    entries, dense = before * float(np.mean(coordinates.mean)), float(np.mean(coordinates.dense))
+    if not objective.reg_by_count:
+        dense += objective.reg
+    after = kept * entries + dense
+    return np.divide(kept * (entries + dense), after, out=np.zeros_like(kept), where=after > 0)

@@ -15,6 +15,7 @@ from tests.program import (
     LONGEST_LINE,
     SAMPLES,
     SMALL,
+    Run,
     check_error,
     command_line,
     environment,
@@ -45,6 +46,18 @@ def test_forget_replaces_the_model_and_says_what_it_did(work: Path) -> None:
     assert "warning" not in run.err
     model = load(work / "model.npz")
     assert (len(model.users), len(model.items)) == (1999, 799)
+
+
+def test_info_says_how_often_a_model_was_forgotten_from_and_when_to_train_anew(work: Path) -> None:
+    assert "forgotten " not in forget_well("info", "model.npz", cwd=work).out
+    for user, times in (("7", "1 time"), ("8", "2 times")):
+        forget_well("forget", "model.npz", "--user", user, "--method", "response", cwd=work)
+        assert f"forgotten {times} since it was trained; train anew" in flat(forget_well("info", "model.npz", cwd=work))
+
+
+def flat(run: Run) -> str:
+    """Standard output on one line."""
+    return " ".join(run.out.split())
 
 
 def test_forgetting_in_place_and_to_another_file_are_equal(work: Path) -> None:

@@ -70,6 +70,8 @@ def test_an_unknown_user_is_an_error_on_the_command_line_and_counted_in_a_file(w
     run = forget_well("recommend", "model.npz", "--users", "users.csv", "-n", "1", cwd=work)
     assert [row["user"] for row in run.rows] == ["42", "7"]
     assert "1 of the users in users.csv are not in the model" in " ".join(run.err.split())
+    run = forget_well("recommend", "model.npz", "--users", "-", "-n", "1", stdin=b"user\n42\n999999\n", cwd=work)
+    assert "1 of the users in standard input are not in the model" in " ".join(run.err.split())
 
 
 def test_all_users_are_those_of_the_model(trained: Path) -> None:

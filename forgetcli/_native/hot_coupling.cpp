@@ -39,7 +39,7 @@ struct Half {
 
 // Calls run with how the table's elements are stored.
 template <typename T, typename Run>
-FORGETCLI_INLINE void with_storage(const PairTable<T>& table, Run run) {
+FORGETCLI_INLINE void with_storage([[maybe_unused]] const PairTable<T>& table, Run run) {
 #if defined(__AVX512F__) || defined(__AVX2__)
     if constexpr (sizeof(T) == 4) {
         if (table.half) return run(Half());

@@ -88,7 +88,8 @@ def run(arguments: argparse.Namespace) -> None:
         users, unknown = _users(arguments, model)
         names = read_item_names(arguments.item_names, columns_of(arguments)) if arguments.item_names else None
     if unknown:
-        session.warn(f"{unknown:,} of the users in {place_name(arguments.users)} are not in the model")
+        place = "standard input" if arguments.users == STANDARD_STREAM else place_name(arguments.users)
+        session.warn(f"{unknown:,} of the users in {place} are not in the model")
     batches = recommend_in_batches(
         model, users, arguments.n, exclude_seen=not arguments.include_seen, threads=arguments.threads
     )

@@ -217,7 +217,13 @@ def info_text(path: str, info: ModelInfo) -> str:
         *([("sweeps", "with momentum")] if config.acceleration == "momentum" else []),
         ("history", _history(info.history)),
     ]
+    if times := sum(entry.kind == "response" for entry in info.history):
+        rows.append(("forgotten", f"{count(times, 'time')} since it was trained; {RETRAIN_AT}"))
     return summary(rows)
+
+
+RETRAIN_AT = "train anew when that was 3 % of the data in all"
+"""See `docs/forgetting.md`: what is left adds up from there on. The model keeps no count of what it forgot."""
 
 
 _LISTS_SHOWN = 5
@@ -277,9 +283,10 @@ def _data(info: ModelInfo) -> str:
     if info.n_interactions is None:
         return "none: saved without its interactions"
     density = 100 * info.n_interactions / (info.n_users * info.n_items)
+    share = f"{density:.2g}" if density < 10 else f"{density:.0f}"
     return (
         f"{count(info.n_interactions, 'interaction')}, {info.n_interactions / info.n_users:.3g} a user, "
-        f"{info.n_interactions / info.n_items:.3g} an item, {density:.2g} % of all pairs"
+        f"{info.n_interactions / info.n_items:.3g} an item, {share} % of all pairs"
     )
 
 
