@@ -11,6 +11,7 @@ Where the removal is too large for first order, some of the sweeps are done exac
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from forgetcli.als import half_sweep, regularisation, sweep
 from forgetcli.drift_free import MOVE_TOLERANCE, Formed, Trained
+from forgetcli.errors import NumericalError
 from forgetcli.gradient import Standing, standing
 from forgetcli.interactions import Interactions, Remaining, Removal
 from forgetcli.krylov import BRACKET, MAX_VECTORS, Filtered, absorbed, filtered_solution, inner
@@ -70,7 +72,7 @@ class Response:
     before:    where the given factors stand on the remaining data.
     path:      "exact" ends with an exact sweep; "linear" does without, for a small request; "fallback": the step was
                not finite or raised the objective, and warm sweeps were done instead.
-    objective: on the remaining data, at the end; None where no sweep gave it for nothing.
+    objective: on the remaining data, at the end; None where nothing had to be done after what was known at the start.
     sweeps:    exact sweeps done.
     vectors:   Krylov vectors used.
     size:      ρ, the step relative to the items' factors, in the B norm.
@@ -141,10 +143,10 @@ def _linear(
     trained: Trained, after: Objective, sweeps: int, momentum: Sequence[float], options: Options
 ) -> Response | None:
     """All T sweeps to first order; of the users only the touched ones are solved. None where the request turns out
-    too large for that."""
-    left, objective, threads = trained.left, trained.objective, trained.threads
+    too large for that, or where it ends worse than it began."""
+    left, threads = trained.left, trained.threads
     options.say("where the model stands")
-    before = standing(left, trained.factors, objective, threads=threads)
+    before = standing(left, trained.factors, trained.objective, threads=threads)
     items, users, drift, moved = _rows_moved(trained, sweeps, options)
     # Only these items have lost anything, or have a user who moved: the others' pull is what it was, none.
     near = np.union1d(trained.losers, left.by_user.indices[left.by_user.entries_of_rows(moved)])
@@ -162,12 +164,19 @@ def _linear(
     vectors, size = filtered.vectors, filtered.norm / before.item_norm
     items, ahead = plus(items, filtered.items), filtered.users()
     del filtered  # which holds a vector of the users' size for each of its own
-    solved = half_sweep(left.by_user, items, after, rows=trained.touched, threads=threads).side
+    try:
+        solved = half_sweep(left.by_user, items, after, rows=trained.touched, threads=threads).side
+    except NumericalError:
+        return None
     users = minus(users, ahead).replaced(trained.touched, plus(solved, drift))
     factors = Factors(users, items, after.global_mean)
     if not _finite(factors):
         return None
-    return Response(factors, before, "linear", None, 0, vectors, size)
+    options.say("where it ends")
+    objective = standing(left, factors, after, threads=threads).objective
+    if not objective <= before.objective * (1 + WORSE):
+        return None
+    return Response(factors, before, "linear", objective, 0, vectors, size)
 
 
 def _rows_moved(
@@ -271,14 +280,15 @@ def _closed(
     left, threads = trained.left, trained.threads
     vectors = step.vectors if step else 0
     if np.isfinite(items.factors).all() and np.isfinite(items.bias).all():
-        users = half_sweep(left.by_user, items, after, threads=threads).side
-        if drift is not None:
-            users = plus(users, drift)
-        solved = half_sweep(left.by_item, users, after, threads=threads)
-        objective = float(solved.losses.sum()) + regularisation(users, left.by_user.row_counts(), after)
-        if objective <= formed.objective * (1 + WORSE):
-            factors = Factors(users, solved.side, after.global_mean)
-            return Response(factors, before, "exact", objective, done + 1, vectors, size)
+        with suppress(NumericalError):  # no finite solution where the step led
+            users = half_sweep(left.by_user, items, after, threads=threads).side
+            if drift is not None:
+                users = plus(users, drift)
+            solved = half_sweep(left.by_item, users, after, threads=threads)
+            objective = float(solved.losses.sum()) + regularisation(users, left.by_user.row_counts(), after)
+            if objective <= formed.objective * (1 + WORSE):
+                factors = Factors(users, solved.side, after.global_mean)
+                return Response(factors, before, "exact", objective, done + 1, vectors, size)
     options.say("warm sweeps instead")
     items = formed.swept
     for _ in range(FALLBACK_SWEEPS):

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from forgetcli import als, krylov, linearised, response, unlearn
 from forgetcli.config import TrainConfig
+from forgetcli.errors import NumericalError
 from forgetcli.gradient import gradients
 from forgetcli.interactions import Interactions
 from forgetcli.model import Factors, Model, SideFactors, minus, plus, scaled
@@ -323,6 +324,35 @@ def test_a_step_worse_than_its_own_exact_sweeps_is_not_taken(
     reached = gradients(left, drift_free_sweeps(model, request, 4), Objective.of(model.config, left)).objective
     assert result.objective is not None
     assert result.objective <= reached * (1 + 1e-6)
+
+
+def one_record() -> tuple[Model, ForgetRequest]:
+    """A request that is followed linearly."""
+    data = interactions(n_users=300, n_items=60, density=0.4)
+    model = als.train(data, dataclasses.replace(CONFIGS["plain"], sweeps=10))
+    request = ForgetRequest.of(pairs=[(int(np.asarray(data.users.ids)[7]), _an_item(data, 7))])
+    assert respond(model, request).path == "linear"
+    return model, request
+
+
+def test_a_linear_step_that_ends_worse_than_it_began_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, request = one_record()
+    before = respond(model, request).before.objective
+    scale_steps(monkeypatch, 1e4)
+    result = respond(model, request)
+    assert result.path == "fallback"
+    assert result.objective is not None
+    assert result.objective <= before * (1 + response.WORSE)
+
+
+def test_a_step_that_leads_where_no_row_can_be_solved_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, request = one_record()
+
+    def unsolvable(*arguments: Any, **options: Any) -> als.HalfSweep:
+        raise NumericalError("no finite solution")
+
+    monkeypatch.setattr(response, "half_sweep", unsolvable)
+    assert respond(model, request).path == "fallback"
 
 
 def _an_item(data: Interactions, user: int) -> int:
