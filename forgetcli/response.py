@@ -56,6 +56,10 @@ WORSE = 1e-3
 """A step that ends with an objective above what the exact sweeps before it would have come to with one more, by more
 than this fraction, is not taken: the mean may move as much."""
 
+FAR_WORSE = 0.05
+"""Nor is one that ends so far above where the model began: sweeps without drift go wherever the drift leads of a model
+that is far from its end."""
+
 FALLBACK_SWEEPS = 5
 """Warm sweeps that are done instead, on from there."""
 
@@ -278,7 +282,7 @@ def _closed(
     """
     options.say("last sweep")
     left, threads = trained.left, trained.threads
-    vectors = step.vectors if step else 0
+    vectors, limit = step.vectors if step else 0, before.objective * (1 + FAR_WORSE)
     if np.isfinite(items.factors).all() and np.isfinite(items.bias).all():
         with suppress(NumericalError):  # no finite solution where the step led
             users = half_sweep(left.by_user, items, after, threads=threads).side
@@ -286,11 +290,11 @@ def _closed(
                 users = plus(users, drift)
             solved = half_sweep(left.by_item, users, after, threads=threads)
             objective = float(solved.losses.sum()) + regularisation(users, left.by_user.row_counts(), after)
-            if objective <= formed.objective * (1 + WORSE):
+            if objective <= min(formed.objective * (1 + WORSE), limit):
                 factors = Factors(users, solved.side, after.global_mean)
                 return Response(factors, before, "exact", objective, done + 1, vectors, size)
     options.say("warm sweeps instead")
-    items = formed.swept
+    items = formed.swept if formed.objective <= limit else trained.items
     for _ in range(FALLBACK_SWEEPS):
         factors, objective = sweep(left, items, after, threads=threads)
         items = factors.item
