@@ -92,6 +92,9 @@ def run_within_limits(program: Callable[[], int]) -> int:
             if address_space is not None:
                 _claim_buffer_of_blas()
             return program()
+        except MemoryError:  # too little even to say so, which the process above does then
+            os.kill(os.getpid(), signal.SIGKILL)
+            raise
         finally:
             os.write(telling, b"!")
     os.close(telling)

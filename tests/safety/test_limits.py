@@ -22,9 +22,13 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="macOS does not hold 
 
 def limited(arguments: tuple[str, ...], cwd: Path, megabytes: int) -> Run:
     """`forget` under `ulimit -v`."""
+    return limited_process(command_line(*arguments), cwd, megabytes)
+
+
+def limited_process(command: list[str], cwd: Path, megabytes: int) -> Run:
     limit = partial(resource.setrlimit, resource.RLIMIT_AS, (megabytes << 20, megabytes << 20))
     done = subprocess.run(
-        command_line(*arguments),
+        command,
         cwd=cwd, env=environment(), capture_output=True, text=True, check=False, preexec_fn=limit,
     )  # fmt: skip
     return Run(done.returncode, done.stdout, done.stderr)
@@ -77,6 +81,24 @@ def test_with_too_little_address_space_every_command_ends_in_a_message_or_in_suc
     before = {path.name: path.read_bytes() for path in work.iterdir()}
     run = limited((*COMMANDS[command], "--quiet"), work, megabytes)
     check_ended_well(run, f"the address space is limited to {megabytes} MiB (ulimit -v)", work, before)
+
+
+@linux
+def test_where_memory_does_not_even_last_to_say_so_the_parent_says_it(tmp_path: Path) -> None:
+    code = """
+import sys
+from forgetcli.cli import limits
+from forgetcli.errors import FileSystemError
+def program():
+    raise MemoryError
+try:
+    limits.run_within_limits(program)
+except FileSystemError as error:
+    sys.exit(error.message)
+"""
+    run = limited_process([sys.executable, "-c", code], tmp_path, 900)
+    assert run.code == 1
+    assert "limited to 900 MiB" in run.err
 
 
 @pytest.fixture
