@@ -80,6 +80,7 @@ class Response:
     sweeps:    exact sweeps done.
     vectors:   Krylov vectors used.
     size:      ρ, the step relative to the items' factors, in the B norm.
+    after:     where the unlearned factors stand, if that had to be found out.
     """
 
     factors: Factors
@@ -89,6 +90,7 @@ class Response:
     sweeps: int
     vectors: int
     size: float
+    after: Standing | None = None
 
 
 @dataclass(frozen=True)
@@ -108,9 +110,7 @@ class Options:
             self.on_step(what)
 
 
-@np.errstate(
-    over="ignore", invalid="ignore"
-)  # of factors beyond all reason: what is not finite is not taken in the end
+@np.errstate(over="ignore", invalid="ignore")  # what is not finite is not taken in the end
 def respond(
     data: Interactions,
     removal: Removal,
@@ -177,10 +177,10 @@ def _linear(
     if not _finite(factors):
         return None
     options.say("where it ends")
-    objective = standing(left, factors, after, threads=threads).objective
-    if not objective <= before.objective * (1 + WORSE):
+    ends = standing(left, factors, after, threads=threads)
+    if not ends.objective <= before.objective * (1 + WORSE):
         return None
-    return Response(factors, before, "linear", objective, 0, vectors, size)
+    return Response(factors, before, "linear", ends.objective, 0, vectors, size, ends)
 
 
 def _rows_moved(

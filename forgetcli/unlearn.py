@@ -150,7 +150,7 @@ def forget(
         sweeps=step.sweeps,
         vectors=step.vectors,
         before=step.before,
-        after=standing(left, step.factors, objective, value=step.history[-1].objective, threads=threads),
+        after=step.after or standing(left, step.factors, objective, value=step.history[-1].objective, threads=threads),
     )
 
 
@@ -164,6 +164,7 @@ class _Step:
     sweeps: int
     vectors: int = 0
     path: Path | None = None
+    after: Standing | None = None
 
 
 def _response(
@@ -197,6 +198,7 @@ def _response(
         response.sweeps + settling,
         response.vectors,
         response.path,
+        response.after,
     )
 
 
