@@ -1,10 +1,13 @@
-"""Fixtures of the tests that run the program."""
+"""Fixtures of the tests that run the program, or import a benchmark."""
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +18,16 @@ os.environ["PYTHONSAFEPATH"] = "1"
 
 os.environ["FORGET_CONFIG"] = ""
 """Settings of the person who runs the tests shall not change them."""
+
+
+BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
+
+
+@pytest.fixture
+def benchmark_module(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
+    """Imports a benchmark by its name."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    return importlib.import_module
 
 
 @pytest.fixture(scope="session")

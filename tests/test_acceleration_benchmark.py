@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import sys
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,10 @@ import pytest
 from forgetcli import als
 from tests.samples import CONFIGS, interactions, triples
 
-BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
-
 
 @pytest.fixture
-def benchmark(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    return importlib.import_module("acceleration")
+def benchmark(benchmark_module: Callable[[str], Any]) -> Any:
+    return benchmark_module("acceleration")
 
 
 def test_its_momentum_is_the_projects(benchmark: Any) -> None:

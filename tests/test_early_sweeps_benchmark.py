@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import re
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,14 +15,12 @@ from forgetcli.config import TrainConfig
 from forgetcli.records import ForgetRequest
 from tests.samples import interactions, triples
 
-BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 CONFIG = TrainConfig(factors=4, sweeps=4, reg=0.05)
 
 
 @pytest.fixture
-def early(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    return importlib.import_module("early_sweeps")
+def early(benchmark_module: Callable[[str], Any]) -> Any:
+    return benchmark_module("early_sweeps")
 
 
 @pytest.fixture

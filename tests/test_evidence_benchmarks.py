@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +17,16 @@ from sklearn.metrics import roc_auc_score
 
 from forgetcli import Interactions, TrainConfig, train
 from forgetcli.interactions import split_holdout
+from tests.conftest import BENCHMARKS
 from tests.program import environment
 from tests.samples import triples
 
-BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 CONFIG = TrainConfig.for_objective("implicit", factors=4, sweeps=3, alpha=10.0, reg=1.0)
 
 
 @pytest.fixture
-def evidence(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    return importlib.import_module("evidence")
+def evidence(benchmark_module: Callable[[str], Any]) -> Any:
+    return benchmark_module("evidence")
 
 
 @pytest.fixture(scope="module")
@@ -171,9 +170,8 @@ def test_a_case_is_repeated_for_each_seed_beside_retrains_of_the_same(tmp_path: 
     assert difference == pytest.approx(step - twin, abs=0.16)  # of three figures with a place each
 
 
-def test_the_memory_of_a_retrain_against_itself_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    own_seeds = importlib.import_module("own_seeds")
+def test_the_memory_of_a_retrain_against_itself_is_none(benchmark_module: Callable[[str], Any]) -> None:
+    own_seeds = benchmark_module("own_seeds")
     mean, lifted = np.array([0.2, 0.5]), np.array([0.4, 0.5])
     assert own_seeds.memory(mean, mean) == 0
     assert own_seeds.memory(lifted, mean) == pytest.approx(0.2 * 0.8)

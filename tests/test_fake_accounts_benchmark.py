@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,14 +11,12 @@ import pytest
 from forgetcli.config import TrainConfig
 from tests.samples import interactions
 
-BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 CONFIG = TrainConfig(factors=4, sweeps=8, reg=0.1)
 
 
 @pytest.fixture
-def fakes(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    return importlib.import_module("fake_accounts")
+def fakes(benchmark_module: Callable[[str], Any]) -> Any:
+    return benchmark_module("fake_accounts")
 
 
 def test_accounts_push_one_item_and_are_all_that_is_forgotten(fakes: Any) -> None:
