@@ -56,6 +56,10 @@ class HalfSweep:
     losses: NDArray[np.float64]
     products: NDArray[np.float64]
 
+    def value(self, other: SideFactors, counts: NDArray[np.int64], objective: Objective) -> float:
+        """The objective here. other, counts: the other side, and its rows' interactions."""
+        return float(self.losses.sum()) + regularisation(other, counts, objective)
+
 
 def half_sweep(
     view: Csr,
@@ -121,13 +125,8 @@ def _finished(
     """The items' half of a sweep."""
     with stage("items"):
         solved = half_sweep(interactions.by_item, users, objective, threads=threads)
-    value = _value(solved, users, interactions.by_user.row_counts(), objective)
+    value = solved.value(users, interactions.by_user.row_counts(), objective)
     return Factors(users, solved.side, objective.global_mean), value
-
-
-def _value(solved: HalfSweep, other: SideFactors, counts: NDArray[np.int64], objective: Objective) -> float:
-    """The objective where one side is solved. other, counts: the other side, and its rows' interactions."""
-    return float(solved.losses.sum()) + regularisation(other, counts, objective)
 
 
 def _carried_sweep(
@@ -143,7 +142,7 @@ def _carried_sweep(
     beyond = momentum.beyond(items) if np.isfinite(value) else None
     if beyond is not None:
         solved = _users(interactions, beyond, objective, threads)
-        if _value(solved, beyond, interactions.item_counts, objective) <= value:
+        if solved.value(beyond, interactions.item_counts, objective) <= value:
             return _finished(interactions, solved.side, objective, threads)
         momentum.restart()
     return sweep(interactions, items, objective, threads=threads)

@@ -1,15 +1,18 @@
 """Sweeps without drift: the map of which a trained model is a fixed point, so that only a removal moves it.
 
-A checkpoint (U, V) ends with an items half-sweep: V = items(U) on the data before, D. On the remaining data D' the map
+A checkpoint (U, V) ends with an items half-sweep: V = items(U) on the data before, D. At V the users are not at their
+minimum: there is a gradient left, g, for which they would drift in any further sweep. With users'(W; g) where the
+remaining data's gradient is g at the items W, the map
 
-    W  ↦  items'(users'(W) + c),    c = U − users(V) on D
+    W  ↦  items'(users'(W; g))
 
-carries along the drift c, what any further sweep would change anyway. On D (U, V) is its fixed point; on D' it moves by
-what was removed, and by nothing else.
+holds it. On D (U, V) is its fixed point; on D' it moves by what was removed, and by nothing else. Its derivative is
+made of the second derivatives at (U, V) alone. The users that lost records have a g of their own; see `response`.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +22,7 @@ from forgetcli import _native
 from forgetcli.als import half_sweep, regularisation, row_arguments
 from forgetcli.csr import Csr
 from forgetcli.drift import drift_change
+from forgetcli.gradient import half_gradients
 from forgetcli.interactions import Interactions, Remaining, Removal
 from forgetcli.krylov import inner
 from forgetcli.linearised import LinearisedSweep, NormalInverse
@@ -139,7 +143,7 @@ class Trained:
         return inverse.solve(pull, rows=self.rows, tolerance=MOVE_TOLERANCE), pull
 
     def drift_change(self, users: SideFactors, drift: SideFactors) -> SideFactors:
-        """See `drift`; users: users'(V) + c."""
+        """See `drift`; users: at the trained items, with the drift that they have."""
         return drift_change(
             LinearisedSweep(self.inverse, self.inverse_of_items(users)),
             self.inverse.on(self.data.by_user, self.known_items),
@@ -150,25 +154,43 @@ class Trained:
             self.rows,
         )
 
-    def heavy_solved(self, users: SideFactors, drift: SideFactors) -> tuple[SideFactors, SideFactors]:
-        """The items, the heavy ones solved at these users, and the users at those."""
+    def heavy_solved(self, users: SideFactors) -> tuple[SideFactors, SideFactors, NDArray[np.int64]]:
+        """The items, the heavy ones solved at these users, users'(V; g); the users at those; and the rows of the users
+        that have one of them."""
         by_item = self.left.by_item
         solved = half_sweep(by_item, users, self.objective, rows=self.heavy, threads=self.threads).side
         items = self.items.replaced(self.heavy, solved)
         theirs = np.unique(by_item.indices[by_item.entries_of_rows(self.heavy)]).astype(np.int64)
-        return items, users.replaced(theirs, self.users_at(items, drift.take(theirs), rows=theirs))
+        own, held = users.take(theirs), self.gradient(users, theirs)
+        return items, users.replaced(theirs, self.users_at(items, own, held, rows=theirs)), theirs
 
-    def users_at(self, items: SideFactors, drift: SideFactors, *, rows: NDArray[np.int64] | None = None) -> SideFactors:
-        """users'(items) + c; rows: None is all of them."""
-        solved = half_sweep(self.left.by_user, items, self.objective, rows=rows, threads=self.threads).side
-        return plus(solved, drift)
+    def gradient(self, users: SideFactors, rows: NDArray[np.int64]) -> Array:
+        """Half the gradient by these of the users, at the trained items."""
+        return half_gradients(self.left.by_user, users.take(rows), self.items, self.objective, rows, self.threads)[0]
+
+    def users_at(
+        self,
+        items: SideFactors,
+        users: SideFactors,
+        held: Array,
+        *,
+        rows: NDArray[np.int64] | None = None,
+        objective: Objective | None = None,
+    ) -> SideFactors:
+        """users'(items; g), from where they are now; rows: None is all of them.
+
+        held:      their g.
+        objective: another than the trained model's.
+        """
+        inverse = dataclasses.replace(self.inverse, objective=objective or self.objective).on(self.left.by_user, items)
+        return minus(users, inverse.newton(users, held=held, rows=rows).step)
 
 
 @dataclass(frozen=True)
 class Formed:
     """One sweep of the map at given items.
 
-    users:     users'(items) + c.
+    users:     users'(items; g).
     pull:      b, half of −∇_items f on the remaining data: (n_items, d).
     first:     B⁻¹ b, which is items'(users) − items.
     objective: at items'(users), on the remaining data.
@@ -185,7 +207,7 @@ class Formed:
 
     @classmethod
     def of(cls, trained: Trained, items: SideFactors, users: SideFactors) -> Formed:
-        """users: users'(items) + c."""
+        """users: users'(items; g)."""
         inverse = trained.inverse_of_items(users)
         newton = inverse.newton(items)
         pull, first = -newton.gradient, negative(newton.step)

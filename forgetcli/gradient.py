@@ -30,7 +30,7 @@ class Gradients:
 def gradients(interactions: Interactions, factors: Factors, objective: Objective, *, threads: int = 0) -> Gradients:
     """The objective and its gradient at these factors."""
     user, item = (
-        _half_gradients(view, own, other, objective, None, threads)
+        half_gradients(view, own, other, objective, None, threads)
         for view, _, own, other in _both_sides(interactions, factors)
     )
     value = float(item[1].sum()) + regularisation(factors.user, interactions.by_user.row_counts(), objective)
@@ -75,7 +75,7 @@ def standing(
         if own is factors.user and users:
             gradient, losses = users
         else:
-            gradient, losses, squares = _half_gradients(view, some, other, objective, rows, threads)
+            gradient, losses, squares = half_gradients(view, some, other, objective, rows, threads)
         if value is None:
             value = float(losses.sum()) + regularisation(other, mirror.row_counts(), objective)
         counts = view.row_counts() if rows is None else view.row_counts()[rows]
@@ -102,7 +102,7 @@ def _both_sides(interactions: Interactions, factors: Factors) -> tuple[tuple[Csr
     return ((by_user, by_item, factors.user, factors.item), (by_item, by_user, factors.item, factors.user))
 
 
-def _half_gradients(
+def half_gradients(
     view: Csr,
     own: SideFactors,
     other: SideFactors,

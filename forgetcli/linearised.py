@@ -16,11 +16,11 @@ from forgetcli.model import Array, SideFactors
 from forgetcli.moments import mean_matrix
 from forgetcli.objective import Objective
 
-CG_TOLERANCE = 0.02
+CG_TOLERANCE = 0.04
 """Residual of the conjugate gradients in the preconditioner's norm, relative to the first one's. What S is off by goes
 with the square of it: far below what the Lanczos process is stopped at."""
 
-ITEM_TOLERANCE = 0.005
+ITEM_TOLERANCE = 0.01
 """The same, of B⁻¹ CᵀA⁻¹C q, of which q − B⁻¹ S q may be the small difference that is looked for: a fourth."""
 
 NEWTON_TOLERANCE = 1e-3
@@ -35,7 +35,8 @@ class Newton:
     """The derivatives of half the objective at some rows' parameters, the other side held.
 
     gradient: (n, k) or (n, k + 1).
-    step:     the inverses of the normal matrices times it: the rows' solution is `step` below them.
+    step:     the inverses of the normal matrices times it, but for what of it is held: the rows' solution is `step`
+              below them.
     losses:   (n,) float64, the rows' parts of the objective.
     squares:  (n,) float64, the parameters' squares in the norm of the normal matrices.
     """
@@ -129,14 +130,21 @@ class NormalInverse:
         return dataclasses.replace(self, view=self.view.take_rows(rows))
 
     def newton(
-        self, own: SideFactors, *, rows: NDArray[np.int64] | None = None, tolerance: float = NEWTON_TOLERANCE
+        self,
+        own: SideFactors,
+        *,
+        held: Array | None = None,
+        rows: NDArray[np.int64] | None = None,
+        tolerance: float = NEWTON_TOLERANCE,
     ) -> Newton:
-        """At the rows' parameters `own`; rows: None is all of them."""
+        """At the rows' parameters `own`; rows: None is all of them. held: the half gradient (n, d) that the solution is
+        to have, instead of none."""
         gradient, losses, squares, *step = _native.newton_rows(
             **self._arguments(),
             factors=own.factors,
             bias=own.bias,
             **self._iteration(tolerance),
+            held=held,
             rows=rows,
             threads=self.threads,
         )
@@ -154,7 +162,7 @@ class NormalInverse:
         )
 
     def coupled(
-        self, own: SideFactors, direction: SideFactors, *, tolerance: float = CG_TOLERANCE
+        self, own: SideFactors, direction: SideFactors, *, tolerance: float = CG_TOLERANCE, floor: float = 0.0
     ) -> tuple[Array, SideFactors]:
         """How the half gradient at `own` changes, to first order, as `other` moves along a direction: for an entry's
         features φ of the other side and ψ of the own one, weight w and half gradient e of the prediction,
@@ -169,6 +177,7 @@ class NormalInverse:
             direction_bias=direction.bias if objective.biases else None,
             direction_gram=self._direction_gram(direction),
             **self._iteration(tolerance),
+            floor=min(floor, self.tolerance**2) / self.view.nnz,
             half=True,
             threads=self.threads,
         )
@@ -207,18 +216,28 @@ class LinearisedSweep:
     are block diagonal, the rows' normal matrices, and C = ∂²/∂users ∂items.
 
     user_inverse: A⁻¹, which knows the items; item_inverse: B⁻¹, which knows the users.
+    loose:        how many times the tolerances are wider.
     """
 
     user_inverse: NormalInverse
     item_inverse: NormalInverse
+    loose: float = 1.0
 
     def follow(self, direction: SideFactors) -> tuple[Array, SideFactors]:
-        """C q and A⁻¹ C q."""
-        return self.user_inverse.coupled(self.item_inverse.other, direction)
+        """C q and A⁻¹ C q, for a q of B norm 1."""
+        return _coupled(self.user_inverse, self.item_inverse, direction, CG_TOLERANCE * self.loose)
 
     def back(self, follower: SideFactors) -> tuple[Array, SideFactors]:
-        """Cᵀ p and B⁻¹ Cᵀ p."""
-        return self.item_inverse.coupled(self.user_inverse.other, follower, tolerance=ITEM_TOLERANCE)
+        """Cᵀ p and B⁻¹ Cᵀ p, for the p of such a q."""
+        return _coupled(self.item_inverse, self.user_inverse, follower, ITEM_TOLERANCE * self.loose)
+
+
+def _coupled(
+    to: NormalInverse, of: NormalInverse, direction: SideFactors, tolerance: float
+) -> tuple[Array, SideFactors]:
+    """The coupling to one side along a direction of the other one whose norm is 1 at most. What comes of it has no
+    larger norm, so that rows whose part in it is below the tolerance need not be solved better."""
+    return to.coupled(of.other, direction, tolerance=tolerance, floor=tolerance**2)
 
 
 def stacked(side: SideFactors, objective: Objective) -> Array:

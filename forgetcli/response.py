@@ -10,6 +10,7 @@ Where the removal is too large for first order, some of the sweeps are done exac
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,10 +19,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from forgetcli.als import half_sweep, regularisation, sweep
+from forgetcli.als import half_sweep, sweep
 from forgetcli.drift_free import MOVE_TOLERANCE, Formed, Trained
 from forgetcli.errors import NumericalError
-from forgetcli.gradient import Standing, standing
+from forgetcli.gradient import Standing, half_gradients, standing
 from forgetcli.interactions import Interactions, Remaining, Removal
 from forgetcli.krylov import BRACKET, MAX_VECTORS, Filtered, absorbed, filtered_solution, inner
 from forgetcli.linearised import LinearisedSweep, stacked
@@ -59,6 +60,10 @@ than this fraction, is not taken: the mean may move as much."""
 FAR_WORSE = 0.05
 """Nor is one that ends so far above where the model began: sweeps without drift go wherever the drift leads of a model
 that is far from its end."""
+
+ITERATED_RANK = 48
+"""From this rank on the last sweep's items are solved by conjugate gradients, up to NEWTON_TOLERANCE of what is left to
+do after the step: that costs three quarters of their exact solution at 64, half of it at 128, and at 32 more."""
 
 FALLBACK_SWEEPS = 5
 """Warm sweeps that are done instead, on from there."""
@@ -151,9 +156,12 @@ def _linear(
     left, threads = trained.left, trained.threads
     options.say("where the model stands")
     before = standing(left, trained.factors, trained.objective, threads=threads)
-    items, users, drift, moved = _rows_moved(trained, sweeps, options)
+    touched, users = trained.touched, _users_moved(trained, sweeps, options)
+    held = trained.gradient(users, touched)
+    items, users, theirs = _heavy_moved(trained, users, sweeps, options)
     # Only these items have lost anything, or have a user who moved: the others' pull is what it was, none.
-    near = np.union1d(trained.losers, left.by_user.indices[left.by_user.entries_of_rows(moved)])
+    moved = left.by_user.entries_of_rows(np.union1d(touched, theirs))
+    near = np.union1d(trained.losers, left.by_user.indices[moved])
     item_inverse = trained.inverse_of_items(users)
     newton = item_inverse.newton(items.take(near), rows=near)
     pull = np.zeros((left.n_items, newton.gradient.shape[1]), newton.gradient.dtype)
@@ -168,11 +176,8 @@ def _linear(
     vectors, size = filtered.vectors, filtered.norm / before.item_norm
     items, ahead = plus(items, filtered.items), filtered.users()
     del filtered  # which holds a vector of the users' size for each of its own
-    try:
-        solved = half_sweep(left.by_user, items, after, rows=trained.touched, threads=threads).side
-    except NumericalError:
-        return None
-    users = minus(users, ahead).replaced(trained.touched, plus(solved, drift))
+    solved = trained.users_at(items, users.take(touched), held, rows=touched, objective=after)
+    users = minus(users, ahead).replaced(touched, solved)
     factors = Factors(users, items, after.global_mean)
     if not _finite(factors):
         return None
@@ -183,39 +188,15 @@ def _linear(
     return Response(factors, before, "linear", ends.objective, 0, vectors, size, ends)
 
 
-def _rows_moved(
-    trained: Trained, sweeps: int, options: Options
-) -> tuple[SideFactors, SideFactors, SideFactors, NDArray[np.int64]]:
-    """What has to be solved before first order serves for the rest, and no more: the items, the heavy ones solved; the
-    users there, users'(V) + c, of those that lost records or have such an item; the drift c of the former; and the
-    rows of both."""
-    options.say("touched users")
-    touched, by_item = trained.touched, trained.left.by_item
-    heavy = trained.heavy if sweeps > 1 else trained.heavy[:0]  # the one sweep there is would solve them anyway
-    theirs = by_item.indices[by_item.entries_of_rows(heavy)].astype(np.int64)
-    moved = np.union1d(touched, theirs)
-    step = trained.inverse.newton(trained.users.take(moved), rows=moved, tolerance=MOVE_TOLERANCE).step
-    at = np.searchsorted(moved, touched)
-    own, drift, counts = _touched(trained, step.take(at))
-    items, users = trained.items, trained.users.replaced(touched, own)
-    if sweeps > 1 and counts:
-        options.say("drift without the records")
-        everyone = trained.inverse.newton(trained.users, tolerance=DRIFT_TOLERANCE).step
-        change = trained.drift_change(users, everyone.replaced(touched, drift))
-        drift, users = plus(drift, change), users.replaced(touched, plus(own, change))
-    if len(heavy):
-        options.say("items that lose much")
-        items, users = trained.heavy_solved(users, still(users).replaced(moved, step.replaced(at, drift)))
-    return items, users, drift, moved
-
-
 def _exact(trained: Trained, after: Objective, sweeps: int, momentum: Sequence[float], options: Options) -> Response:
     """T − 1 sweeps, some exactly and the others to first order, and the T-th exactly."""
-    before, users, drift = _users_moved(trained, sweeps, options)
-    items = trained.items
-    if len(trained.heavy) and sweeps > 1:  # the one sweep there is would solve them anyway
-        options.say("items that lose much")
-        items, users = trained.heavy_solved(users, drift)
+    options.say("where the model stands")
+    left, threads = trained.left, trained.threads
+    held, losses, _ = half_gradients(left.by_user, trained.users, trained.items, trained.objective, None, threads)
+    before = standing(left, trained.factors, trained.objective, users=(held, losses), threads=threads)
+    users = _users_moved(trained, sweeps, options)
+    held[trained.touched] = trained.gradient(users, trained.touched)
+    items, users, _ = _heavy_moved(trained, users, sweeps, options)
     formed = Formed.of(trained, items, users)
     done = 0
     while True:
@@ -232,25 +213,35 @@ def _exact(trained: Trained, after: Objective, sweeps: int, momentum: Sequence[f
             wanted = exact_sweeps(size, trained.share, sweeps, momentum)
         options.say(f"exact sweep {done + 1} of {wanted}")
         items, done = formed.swept, done + 1
-        formed = Formed.of(trained, items, trained.users_at(items, drift))
+        formed = Formed.of(trained, items, trained.users_at(items, formed.users, held))
     items = plus(formed.items, step.items) if step else formed.items
-    kept_drift = drift if trained.share <= SHARES[0] else None
-    return _closed(trained, after, items, kept_drift, before, formed, done, step, size, options)
+    kept = held if trained.share <= SHARES[0] else None
+    return _closed(trained, after, items, kept, before, formed, done, step, size, options)
 
 
-def _users_moved(trained: Trained, sweeps: int, options: Options) -> tuple[Standing, SideFactors, SideFactors]:
-    """Where the model stands; the users at the trained items, users'(V) + c; and their drift c."""
-    options.say("all users")
-    newton = trained.inverse.newton(trained.users, tolerance=DRIFT_TOLERANCE)
-    known = newton.gradient, newton.losses
-    before = standing(trained.left, trained.factors, trained.objective, users=known, threads=trained.threads)
+def _users_moved(trained: Trained, sweeps: int, options: Options) -> SideFactors:
+    """The users at the trained items, the touched ones as they would be without their records."""
+    options.say("touched users")
     touched = trained.touched
-    own, drift, counts = _touched(trained, newton.step.take(touched))
-    if sweeps > 1 and trained.share <= SHARES[0] and counts:
+    step = trained.inverse.newton(trained.users.take(touched), rows=touched, tolerance=MOVE_TOLERANCE).step
+    own, drift, counts = _touched(trained, step)
+    users = trained.users.replaced(touched, own)
+    if sweeps > 1 and counts:
         options.say("drift without the records")
-        change = trained.drift_change(trained.users.replaced(touched, own), newton.step.replaced(touched, drift))
-        drift, own = plus(drift, change), plus(own, change)
-    return before, trained.users.replaced(touched, own), newton.step.replaced(touched, drift)
+        everyone = trained.inverse.newton(trained.users, tolerance=DRIFT_TOLERANCE).step
+        change = trained.drift_change(users, everyone.replaced(touched, drift))
+        users = users.replaced(touched, plus(own, change))
+    return users
+
+
+def _heavy_moved(
+    trained: Trained, users: SideFactors, sweeps: int, options: Options
+) -> tuple[SideFactors, SideFactors, NDArray[np.int64]]:
+    """The items, the heavy ones solved at these users; the users there; and the rows of those that have moved."""
+    if not len(trained.heavy) or sweeps <= 1:  # the one sweep there is would solve them anyway
+        return trained.items, users, np.empty(0, np.int64)
+    options.say("items that lose much")
+    return trained.heavy_solved(users)
 
 
 def _touched(trained: Trained, step: SideFactors) -> tuple[SideFactors, SideFactors, bool]:
@@ -268,7 +259,7 @@ def _closed(
     trained: Trained,
     after: Objective,
     items: SideFactors,
-    drift: SideFactors | None,
+    held: Array | None,
     before: Standing,
     formed: Formed,
     done: int,
@@ -276,22 +267,28 @@ def _closed(
     size: float,
     options: Options,
 ) -> Response:
-    """The last sweep, exactly; and the check that the step was worth taking.
+    """The last sweep; and the check that the step was worth taking.
 
     items: after the step; formed: before it.
+    held:  the users' gradient, where they keep it.
     """
     options.say("last sweep")
     left, threads = trained.left, trained.threads
     vectors, limit = step.vectors if step else 0, before.objective * (1 + FAR_WORSE)
     if np.isfinite(items.factors).all() and np.isfinite(items.bias).all():
         with suppress(NumericalError):  # no finite solution where the step led
-            users = half_sweep(left.by_user, items, after, threads=threads).side
-            if drift is not None:
-                users = plus(users, drift)
-            solved = half_sweep(left.by_item, users, after, threads=threads)
-            objective = float(solved.losses.sum()) + regularisation(users, left.by_user.row_counts(), after)
-            if objective <= min(formed.objective * (1 + WORSE), limit):
-                factors = Factors(users, solved.side, after.global_mean)
+            if held is None:
+                users = half_sweep(left.by_user, items, after, threads=threads).side
+            else:
+                users = trained.users_at(items, formed.users, held, objective=after)
+            if step and items.factors.shape[1] >= ITERATED_RANK:
+                closed = Formed.of(dataclasses.replace(trained, objective=after), items, users)
+                items, objective = closed.swept, closed.objective
+            else:
+                solved = half_sweep(left.by_item, users, after, threads=threads)
+                items, objective = solved.side, solved.value(users, left.by_user.row_counts(), after)
+            factors = Factors(users, items, after.global_mean)
+            if objective <= min(formed.objective * (1 + WORSE), limit) and _finite(factors):
                 return Response(factors, before, "exact", objective, done + 1, vectors, size)
     options.say("warm sweeps instead")
     items = formed.swept if formed.objective <= limit else trained.items

@@ -46,7 +46,7 @@ ALLOWED = {
     "krylov": "_native model",
     "linearised": "_native als csr model moments objective",
     "drift": "krylov linearised model",
-    "drift_free": "_native als csr drift interactions krylov linearised model objective",
+    "drift_free": "_native als csr drift gradient interactions krylov linearised model objective",
     "response": "als drift_free errors gradient interactions krylov linearised model objective",
     "interop": "als config csr directories errors files ids interactions model npz objective tables",
     "unlearn": "als errors gradient interactions model momentum objective records response",

@@ -291,7 +291,9 @@ def without_gram(problem: RowProblem, dtype: type) -> dict[str, Any]:
     return told
 
 
-def couple(problem: RowProblem, own: Any, direction: Any, direction_bias: Any, dtype: type, half: bool) -> Any:
+def couple(
+    problem: RowProblem, own: Any, direction: Any, direction_bias: Any, dtype: type, half: bool, floor: float = 0.0
+) -> Any:
     """What `solve_coupled` gives: the coupling (n, d), and the solutions (n, d)."""
     rank = problem.other.shape[1]
     coordinates = iteration(problem, dtype)
@@ -306,6 +308,7 @@ def couple(problem: RowProblem, own: Any, direction: Any, direction_bias: Any, d
         direction_bias=None if direction_bias is None else direction_bias.astype(dtype),
         direction_gram=(cross + cross.T).astype(dtype) if problem.background else None,
         **coordinates,
+        floor=floor,
         half=half,
         threads=2,
     )
@@ -357,6 +360,49 @@ def test_halves_change_the_coupling_by_their_rounding_alone(kind: str, rank: int
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("rank", [5, 33, 64, 100])
+@pytest.mark.parametrize("kind", ["plain", "biased", "implicit"])
+def test_a_direction_in_which_few_rows_move_is_as_any_other(
+    kind: str, rank: int, dtype: type, instruction_set: str
+) -> None:
+    problem = make_problem(kind, rank, [5, 0, 40, 799])
+    rng = np.random.default_rng(4)
+    own = rng.normal(0, rank**-0.5, (problem.n_rows, rank + problem.with_bias))
+    direction, direction_bias = np.zeros(problem.other.shape), np.zeros(len(problem.other))
+    some = problem.indices[::40]
+    direction[some] = rng.normal(0, 1, (len(some), rank))
+    if problem.with_bias:
+        direction_bias[problem.indices[7]] = 0.5  # this row's bias alone
+    given = direction_bias if problem.with_bias else None
+    actual, solution = couple(problem, own, direction, given, dtype, half=False)
+    expected = np.array([problem.half_coupling(r, own[r], direction, given) for r in range(problem.n_rows)])
+    precision = 1e-7 if dtype is np.float64 else 2e-5  # of central differences, as above; and of float32
+    np.testing.assert_allclose(actual, expected, rtol=precision, atol=precision * np.abs(expected).max())
+    assert_solves(problem, solution, actual, dtype)
+
+
+@pytest.mark.parametrize("kind", ["plain", "biased", "implicit"])
+def test_what_is_below_the_floor_is_left_unsolved(kind: str, instruction_set: str) -> None:
+    problem = make_problem(kind, 20, [5, 40, 299])
+    rng = np.random.default_rng(4)
+    own = rng.normal(0, 0.2, (3, 20 + problem.with_bias))
+    direction = rng.normal(0, 1, problem.other.shape)
+    bias = np.zeros(len(direction)) if problem.with_bias else None
+    pull, best = couple(problem, own, direction, bias, np.float64, half=False)
+
+    def left_over(floor: float) -> Any:
+        """Of each row: bᵀ A⁻¹ b, less what the solution has of it."""
+        return np.einsum("nd,nd->n", pull, best - couple(problem, own, direction, bias, np.float64, False, floor)[1])
+
+    assert np.array_equal(left_over(1e9), np.einsum("nd,nd->n", pull, best))  # nothing is worth solving
+    less, more = left_over(1e-4), left_over(1e-2)
+    assert (less <= more).all()
+    assert more.max() > 1e-9 * np.einsum("nd,nd->n", pull, best).max()
+    # What is left in the norm of the preconditioner, and in that of the matrix, differ by the preconditioner's quality.
+    assert (more < 100 * 1e-2 * np.diff(problem.indptr)).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("rank", RANKS)
 @pytest.mark.parametrize("kind", ["plain", "biased", "implicit"])
 def test_conjugate_gradients_solve_for_another_right_hand_side(
@@ -384,7 +430,7 @@ def test_newtons_step_leads_to_the_rows_solution(kind: str, dtype: type, instruc
     factors, bias = own[:, :rank], own[:, rank] if problem.with_bias else np.zeros(problem.n_rows)
     point = {"factors": np.ascontiguousarray(factors, dtype), "bias": np.ascontiguousarray(bias, dtype)}
     gradient, losses, squares, *step = _native.newton_rows(
-        **without_gram(problem, dtype), **point, **iteration(problem, dtype), rows=None, threads=2
+        **without_gram(problem, dtype), **point, **iteration(problem, dtype), held=None, rows=None, threads=2
     )
     same = _native.row_gradients(**arguments(problem, dtype), **point, rows=None, threads=1)
     for one, other in zip((gradient, losses, squares), same, strict=True):
@@ -392,3 +438,17 @@ def test_newtons_step_leads_to_the_rows_solution(kind: str, dtype: type, instruc
     solved = side_by_side(problem, *solve(problem, dtype)[:2])
     filled = np.flatnonzero(np.diff(problem.indptr))
     assert_close((own - side_by_side(problem, *step))[filled], solved[filled], dtype)
+    held = np.random.default_rng(9).normal(0, 1, (problem.n_rows, d)).astype(dtype)
+    part, *_, other_step, bias_step = _native.newton_rows(
+        **without_gram(problem, dtype), **point, **iteration(problem, dtype), held=held, rows=None, threads=1
+    )
+    assert part.tobytes() == gradient.tobytes()
+    reached = own - side_by_side(problem, other_step, bias_step)
+    held_there = _native.row_gradients(
+        **arguments(problem, np.float64),
+        factors=np.ascontiguousarray(reached[:, :rank], np.float64),
+        bias=np.ascontiguousarray(reached[:, rank] if problem.with_bias else np.zeros(problem.n_rows), np.float64),
+        rows=None,
+        threads=1,
+    )[0]
+    assert_close(held_there[filled], held[filled], dtype)

@@ -107,10 +107,15 @@ def row_gradients(
     parameters' squares in the norms of the rows' normal matrices (n,)."""
 
 def newton_rows(
-    *, factors: _Matrix, bias: _Vector, rows: NDArray[np.int64] | None, **solved: Unpack[_Solved]
+    *,
+    factors: _Matrix,
+    bias: _Vector,
+    held: _Matrix | None,
+    rows: NDArray[np.int64] | None,
+    **solved: Unpack[_Solved],
 ) -> tuple[_Matrix, NDArray[np.float64], NDArray[np.float64], _Matrix, _Vector]:
-    """What `row_gradients` gives, and the inverses of the rows' normal matrices times the half gradients: factors
-    (n, k) and bias (n,)."""
+    """What `row_gradients` gives, and the inverses of the rows' normal matrices times the half gradients, less those
+    (n, d) that are held: factors (n, k) and bias (n,)."""
 
 def solve_coupled(
     *,
@@ -119,13 +124,15 @@ def solve_coupled(
     direction: _Matrix,
     direction_bias: _Vector | None,
     direction_gram: _Matrix | None,
+    floor: float,
     half: bool,
     **solved: Unpack[_Solved],
 ) -> tuple[_Matrix, _Matrix, _Vector]:
     """(n, d): how the rows' half gradients change along a direction δ of the other side's parameters, to first order;
     and the inverses of the rows' normal matrices times that: factors (n, k) and bias (n,). direction_gram is
-    background · Σ (x̃ δ̃ᵀ + δ̃ x̃ᵀ) over the other side's rows. half: go through memory in 16-bit floats, if the arrays
-    are float32 and the machine has the instructions."""
+    background · Σ (x̃ δ̃ᵀ + δ̃ x̃ᵀ) over the other side's rows. floor: a row is done as well where what is left of it,
+    the square of the preconditioner's norm, is at most this for each of its entries. half: go through memory in 16-bit
+    floats, if the arrays are float32 and the machine has the instructions."""
 
 def solve_normal(*, rhs: _Matrix, rows: NDArray[np.int64] | None, **normal: Unpack[_Normal]) -> tuple[_Matrix, _Vector]:
     """The inverses of the rows' normal matrices times a right-hand side for each (n, d): factors (n, k) and bias

@@ -5,8 +5,11 @@
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/tuple.h>
 
+#include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <tuple>
+#include <vector>
 
 #include "coupling.h"
 #include "row_border.h"
@@ -57,6 +60,7 @@ struct Iteration {
     Input<T, 1> mean, border, dense;
     double tolerance;
     int max_iterations;
+    double floor = 0.0;
 };
 
 // Orthogonal coordinates of the factors, x̃ = Eᵀ x; a bias behind them stays what it is.
@@ -160,7 +164,13 @@ class Inverses {
         mean_ = padded_row(iteration.mean, padded_);
         border_ = padded_row(iteration.border, padded_);
         dense_ = padded_row(iteration.dense, padded_);
-        system_ = {o,          table, mean_.get(), border_.get(), dense_.get(), T(iteration.tolerance),
+        system_ = {o,
+                   table,
+                   mean_.get(),
+                   border_.get(),
+                   dense_.get(),
+                   T(iteration.tolerance),
+                   T(iteration.floor),
                    iteration.max_iterations};
     }
 
@@ -183,6 +193,66 @@ class Inverses {
     ScratchPool<T> scratch_;
     Buffer<T> mean_, border_, dense_;
     NormalSystem<T> system_;
+};
+
+// Those of a row's entries whose row of the other side moves, where few do: nothing else of the other side has to be
+// looked up for what the movement does.
+template <typename T>
+class MovingEntries {
+  public:
+    // direction: (n_other, rank); bias: (n_other,) or null.
+    MovingEntries(const RowObjective<T>& o, const T* direction, const T* bias, int threads)
+        : o_(o), moving_(o.n_other), workers_(resolve_threads(threads)) {
+        std::atomic<std::int64_t> count{0};
+        parallel_pieces(o.n_other, threads, [&](std::int64_t begin, std::int64_t end) {
+            std::int64_t here = 0;
+            for (std::int64_t i = begin; i < end; ++i) {
+                const T* row = direction + i * o.rank;
+                moving_[i] = (bias && bias[i] != 0) || std::any_of(row, row + o.rank, [](T x) { return x != 0; });
+                here += moving_[i];
+            }
+            count += here;
+        }, FILL_ROWS);
+        few_ = count < o.n_other / FEW;
+    }
+
+    // Whether it is worth leaving the others out.
+    bool few() const { return few_; }
+
+    // The objective with one row, that of the row's moving entries; valid until this worker's next one.
+    RowObjective<T> of(std::int64_t row, int worker) {
+        Worker& memory = workers_[worker];
+        const std::int64_t begin = o_.indptr[row], entries = o_.indptr[row + 1] - begin;
+        if (static_cast<std::int64_t>(memory.indices.size()) < entries) {
+            memory.indices.resize(entries);
+            memory.values.resize(entries);
+        }
+        std::int64_t n = 0;
+        for (std::int64_t e = begin; e < begin + entries; ++e) {
+            memory.indices[n] = o_.indices[e];
+            memory.values[n] = o_.values[e];
+            n += moving_[o_.indices[e]];
+        }
+        memory.indptr[1] = n;
+        RowObjective<T> some = o_;
+        some.indptr = memory.indptr;
+        some.indices = memory.indices.data();
+        some.values = memory.values.data();
+        some.nnz = n;
+        return some;
+    }
+
+  private:
+    static constexpr std::int64_t FEW = 4;
+    struct Worker {
+        std::vector<std::int32_t> indices;
+        std::vector<float> values;
+        std::int64_t indptr[2] = {0, 0};
+    };
+    const RowObjective<T>& o_;
+    std::vector<std::uint8_t> moving_;
+    std::vector<Worker> workers_;
+    bool few_ = false;
 };
 
 template <typename T>
@@ -218,19 +288,23 @@ std::tuple<Output<T, 2>, Output<double, 1>, Output<double, 1>> row_gradients(
     return {gradient, loss, square};
 }
 
-// The rows' gradients at their parameters, and Newton's steps: the inverses of the normal matrices times them.
+// The rows' gradients at their parameters, and Newton's steps: the inverses of the normal matrices times what of them is
+// not held.
 template <typename T>
 std::tuple<Output<T, 2>, Output<double, 1>, Output<double, 1>, Output<T, 2>, Output<T, 1>> newton_rows(
     Input<std::int64_t, 1> indptr, Input<std::int32_t, 1> indices, Input<float, 1> values, Input<T, 2> other,
     std::optional<Input<T, 1>> other_bias, bool with_bias, Pair confidence,
     Pair target, double background, double reg, bool reg_by_count, Input<T, 2> factors, Input<T, 1> bias,
     Input<T, 2> vectors, Input<T, 1> mean, Input<T, 1> border, Input<T, 1> dense, double tolerance, int max_iterations,
-    std::optional<Input<std::int64_t, 1>> rows, int threads) {
+    std::optional<Input<T, 2>> held, std::optional<Input<std::int64_t, 1>> rows, int threads) {
     const Arguments<T> arguments{indptr,    indices,    values, other,      other_bias, std::nullopt,
                                  with_bias, confidence, target, background, reg,        reg_by_count};
     const RowObjective<T> o = arguments.checked(threads, false);
     const RowList list = RowList::of(rows, arguments.n_rows());
     require_own(o, list, factors, bias);
+    require(!held || (static_cast<std::int64_t>(held->shape(0)) == list.count &&
+                      static_cast<int>(held->shape(1)) == o.dimension()),
+            "held must be (rows, rank), or rank + 1 with a bias");
     T *gradients, *step, *bias_step;
     double *losses, *squares;
     const int d = o.dimension();
@@ -251,6 +325,11 @@ std::tuple<Output<T, 2>, Output<double, 1>, Output<double, 1>, Output<T, 2>, Out
         losses[i] = value.loss;
         squares[i] = value.square;
         coordinates.leave(rhs, spare, gradients + i * d, o.with_bias ? gradients + i * d + o.rank : nullptr);
+        if (held) {
+            const T* row = held->data() + i * d;
+            coordinates.enter(row, o.with_bias ? row[o.rank] : T(0), own);
+            for (int j = 0; j < whole.table().padded; ++j) rhs[j] -= own[j];
+        }
         inverses.apply(list[i], worker, step + i * o.rank, bias_step + i);
     });
     return {gradient, loss, square, step_out, bias_out};
@@ -264,8 +343,8 @@ std::tuple<Output<T, 2>, Output<T, 2>, Output<T, 1>> solve_coupled(
     std::optional<Input<T, 1>> other_bias, bool with_bias, Pair confidence,
     Pair target, double background, double reg, bool reg_by_count, Input<T, 2> factors, Input<T, 1> bias,
     Input<T, 2> direction, std::optional<Input<T, 1>> direction_bias, std::optional<Input<T, 2>> direction_gram,
-    Input<T, 2> vectors, Input<T, 1> mean, Input<T, 1> border, Input<T, 1> dense, double tolerance, int max_iterations, bool half,
-    int threads) {
+    Input<T, 2> vectors, Input<T, 1> mean, Input<T, 1> border, Input<T, 1> dense, double tolerance, int max_iterations,
+    double floor, bool half, int threads) {
     const Arguments<T> arguments{indptr,    indices,    values, other,      other_bias, std::nullopt,
                                  with_bias, confidence, target, background, reg,        reg_by_count};
     const RowObjective<T> o = arguments.checked(threads, false);
@@ -284,15 +363,22 @@ std::tuple<Output<T, 2>, Output<T, 2>, Output<T, 1>> solve_coupled(
     auto bias_out = new_vector<T>(list.count, &bias_solution);
     const Coordinates<T> coordinates(o, vectors);
     const FilledPairs<T> pairs(o, &coordinates, direction.data(), half, threads);
-    const Coupling<T> coupling{o, pairs.table(), direction_bias ? direction_bias->data() : nullptr,
-                               direction_gram ? direction_gram->data() : nullptr};
-    Inverses<T> inverses(o, pairs.table(), coordinates, {vectors, mean, border, dense, tolerance, max_iterations},
-                         threads);
+    const T* delta_bias = direction_bias ? direction_bias->data() : nullptr;
+    const Coupling<T> whole{o, pairs.table(), delta_bias, direction_gram ? direction_gram->data() : nullptr};
+    MovingEntries<T> moving(o, direction.data(), delta_bias, threads);
+    Inverses<T> inverses(o, pairs.table(), coordinates,
+                         {vectors, mean, border, dense, tolerance, max_iterations, floor}, threads);
     const CouplingKernels<T>& kernels = coupling_kernels<T>();
     for_all_rows(o, list, threads, [&](std::int64_t row, int worker) {
         T *own = inverses.own(worker), *rhs = inverses.rhs(worker), *spare = inverses.spare(worker);
         coordinates.enter(factors.data() + row * o.rank, bias.data()[row], own);
-        kernels.couple(coupling, row, own, spare, rhs);
+        if (moving.few()) {
+            Coupling<T> some = whole;
+            some.objective = moving.of(row, worker);
+            kernels.couple(some, 0, own, spare, rhs);
+        } else {
+            kernels.couple(whole, row, own, spare, rhs);
+        }
         coordinates.leave(rhs, spare, product + row * d, o.with_bias ? product + row * d + o.rank : nullptr);
         inverses.apply(row, worker, solution + row * o.rank, bias_solution + row);
     });
@@ -362,13 +448,13 @@ void bind(nb::module_& m) {
           "other_bias"_a.none(), "with_bias"_a, "confidence"_a, "target"_a, "background"_a, "reg"_a,
           "reg_by_count"_a, "factors"_a.noconvert(), "bias"_a.noconvert(), "vectors"_a.noconvert(),
           "mean"_a.noconvert(), "border"_a.noconvert(), "dense"_a.noconvert(), "tolerance"_a, "max_iterations"_a,
-          "rows"_a.none(), "threads"_a);
+          "held"_a.none(), "rows"_a.none(), "threads"_a);
     m.def("solve_coupled", &solve_coupled<T>, nb::kw_only(), "indptr"_a, "indices"_a, "values"_a,
           "other"_a.noconvert(), "other_bias"_a.none(), "with_bias"_a, "confidence"_a, "target"_a,
           "background"_a, "reg"_a, "reg_by_count"_a, "factors"_a.noconvert(), "bias"_a.noconvert(),
           "direction"_a.noconvert(), "direction_bias"_a.none(), "direction_gram"_a.none(), "vectors"_a.noconvert(),
           "mean"_a.noconvert(), "border"_a.noconvert(), "dense"_a.noconvert(), "tolerance"_a, "max_iterations"_a,
-          "half"_a, "threads"_a);
+          "floor"_a, "half"_a, "threads"_a);
     m.def("solve_normal", &solve_normal<T>, nb::kw_only(), "indptr"_a, "indices"_a, "values"_a, "other"_a.noconvert(),
           "with_bias"_a, "confidence"_a, "background"_a, "reg"_a, "reg_by_count"_a, "rhs"_a.noconvert(),
           "vectors"_a.noconvert(), "mean"_a.noconvert(), "border"_a.noconvert(), "dense"_a.noconvert(), "tolerance"_a,

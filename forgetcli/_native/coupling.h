@@ -52,7 +52,8 @@ struct NormalSystem {
     const T* mean;    // (padded,), the diagonal of Σ w x̃ x̃ᵀ, over all entries, by their number
     const T* border;  // (padded,), Σ w x̃ likewise; 0 without biases
     const T* dense;   // (padded,)
-    T tolerance;      // stop at this residual, relative to the first, in the preconditioner's norm
+    T tolerance;      // stop at this residual, relative to the first, in the preconditioner's norm,
+    T floor;          // or where the square of that norm is no more than this for each of the row's entries
     int max_iterations;
 };
 

@@ -265,12 +265,14 @@ void solve_row(const NormalSystem<T>& s, std::int64_t row, T* r, T* scratch, T* 
     const int n = s.table.padded;
     T *z = scratch, *p = z + n, *q = p + n;
     for (int j = 0; j < n; ++j) x[j] = 0;
-    if (s.objective.indptr[row] == s.objective.indptr[row + 1]) return;
+    const std::int64_t entries = s.objective.indptr[row + 1] - s.objective.indptr[row];
+    if (entries == 0) return;
     const Preconditioner<T> preconditioner(s, row, q + n);
     preconditioner.apply(s, r, z);
     for (int j = 0; j < n; ++j) p[j] = z[j];
     T rz = dot_rows<T>(r, z, 0, n);
-    const T goal = s.tolerance * s.tolerance * rz;
+    const T relative = s.tolerance * s.tolerance * rz, absolute = s.floor * T(entries);
+    const T goal = relative > absolute ? relative : absolute;
     for (int step = 0; step < s.max_iterations && rz > goal; ++step) {
         entries_product<T, Storage, W>(s, row, p, q);
         for (int j = 0; j < n; j += L) {

@@ -214,6 +214,10 @@ def _solve(cut: _Cutter, call: Callable[..., Any], kind: str) -> None:
         told["direction_bias"] = cut.raw(dtype, len(other)) if biased else None
         told["direction_gram"] = None if biased else cut.square(dtype, rank)
         told["half"] = cut.byte() % 2 == 1
+        told["floor"] = (0.0, 1e-6, 1e300, float("nan"))[cut.byte() % 4]
+    if kind == "newton":
+        columns = rank + biased + (cut.byte() == 1)
+        told["held"] = None if cut.byte() % 2 else cut.raw(dtype, n * columns).reshape(n, columns)
     call(**cut.spoilt(told))
 
 
