@@ -38,11 +38,12 @@ _BLOCK_ROWS = 1 << 12
 class System(Protocol):
     """B, and S = B − Cᵀ A⁻¹ C: the users, with the normal matrices A, are eliminated."""
 
-    def follow(self, direction: SideFactors) -> tuple[Array, SideFactors]:
-        """C q; and A⁻¹ C q, by which the users follow the items."""
+    def follow(self, direction: SideFactors, expected: float | None) -> tuple[float, SideFactors]:
+        """qᵀ Cᵀ A⁻¹ C q; and A⁻¹ C q, by which the users follow the items. expected: about the former, or less, where
+        it is known; what hardly counts in it need not be exact."""
 
-    def back(self, follower: SideFactors) -> tuple[Array, SideFactors]:
-        """Cᵀ times what the users follow by; and B⁻¹ times that."""
+    def back(self, follower: SideFactors, expected: float) -> tuple[Array, SideFactors]:
+        """Cᵀ times what the users follow by; and B⁻¹ times that. expected: about the product of the two, or less."""
 
 
 @dataclass(frozen=True)
@@ -62,10 +63,9 @@ class Filtered:
     _followers: list[SideFactors]
     _earlier: NDArray[np.float64]
 
-    def users(self) -> SideFactors:
-        """A⁻¹ C x' with x' the solution for T − 1, carried on by momentum: the users of the T-th sweep change by its
-        negative."""
-        return _combined(self._followers, self._earlier)
+    def users_from(self, users: SideFactors) -> SideFactors:
+        """The users of the T-th sweep: less A⁻¹ C x', with x' the solution for T − 1, carried on by momentum."""
+        return _combined([users, *self._followers], np.array([1.0, *-self._earlier]))
 
 
 def filtered_solution(
@@ -93,14 +93,14 @@ def filtered_solution(
     followers: list[SideFactors] = []
     diagonal: list[float] = []
     off: list[float] = []
+    followed: float | None = None
     bounds = _Bounds(lambda s: absorbed(s, sweeps, momentum))
     while True:
         if on_vector:
             on_vector(len(basis))
-        push, follower = system.follow(basis[-1])
+        followed, follower = system.follow(basis[-1], followed)
         followers.append(follower)
-        diagonal.append(inner(basis[-1], b_basis[-1]) - inner(follower, push))
-        del push  # of the users' size: not beside what follows
+        diagonal.append(inner(basis[-1], b_basis[-1]) - followed)
         if not np.isfinite(diagonal[-1]):  # too large for this precision: the vectors before have to do
             del basis[-1], followers[-1], diagonal[-1]
             break
@@ -109,7 +109,7 @@ def filtered_solution(
         loose = HALF_WAY if bounds.from_above else 1.0
         if (several and bounds.apart < loose * bracket) or len(basis) >= min(max_vectors, sweeps):
             break
-        residual, z = _orthogonal(*system.back(follower), basis, b_basis)
+        residual, z = _orthogonal(*system.back(follower, followed**2), basis, b_basis)
         off.append(float(np.sqrt(max(inner(z, residual), 0.0))))
         if not np.isfinite(off[-1]):
             break

@@ -162,14 +162,48 @@ class NormalInverse:
         )
 
     def coupled(
-        self, own: SideFactors, direction: SideFactors, *, tolerance: float = CG_TOLERANCE, floor: float = 0.0
+        self,
+        own: SideFactors,
+        direction: SideFactors,
+        *,
+        tolerance: float = CG_TOLERANCE,
+        expected: float | None = 0.0,
     ) -> tuple[Array, SideFactors]:
         """How the half gradient at `own` changes, to first order, as `other` moves along a direction: for an entry's
         features φ of the other side and ψ of the own one, weight w and half gradient e of the prediction,
         Σ w (ψ·δ) φ + e δ; and the rows' inverses times that. In float32 models the direction goes through memory in
-        16 bits."""
+        16 bits.
+
+        expected: about the product of the two, or less: rows that hardly count in it are not solved as well. None: it
+                  is found out first where that is cheap.
+        """
+        change, _, *solution = self._solved(own, direction, tolerance, expected, with_change=True)
+        assert change is not None
+        return change, SideFactors(*solution)
+
+    def followed(
+        self,
+        own: SideFactors,
+        direction: SideFactors,
+        *,
+        tolerance: float = CG_TOLERANCE,
+        expected: float | None = 0.0,
+    ) -> tuple[float, SideFactors]:
+        """As `coupled`, but in place of the change its product with the solution."""
+        _, products, *solution = self._solved(own, direction, tolerance, expected, with_change=False)
+        return float(products.sum()), SideFactors(*solution)
+
+    def _solved(
+        self,
+        own: SideFactors,
+        direction: SideFactors,
+        tolerance: float,
+        expected: float | None,
+        *,
+        with_change: bool,
+    ) -> tuple[Array | None, NDArray[np.float64], Array, Array]:
         objective = self.objective
-        product, *solution = _native.solve_coupled(
+        return _native.solve_coupled(
             **self._arguments(),
             factors=own.factors,
             bias=own.bias,
@@ -177,11 +211,11 @@ class NormalInverse:
             direction_bias=direction.bias if objective.biases else None,
             direction_gram=self._direction_gram(direction),
             **self._iteration(tolerance),
-            floor=min(floor, self.tolerance**2) / self.view.nnz,
+            expected=expected,
+            with_change=with_change,
             half=True,
             threads=self.threads,
         )
-        return product, SideFactors(*solution)
 
     def _arguments(self) -> dict[str, Any]:
         arguments = row_arguments(self.view, self.other, self.objective, self.threads)
@@ -223,21 +257,17 @@ class LinearisedSweep:
     item_inverse: NormalInverse
     loose: float = 1.0
 
-    def follow(self, direction: SideFactors) -> tuple[Array, SideFactors]:
-        """C q and A⁻¹ C q, for a q of B norm 1."""
-        return _coupled(self.user_inverse, self.item_inverse, direction, CG_TOLERANCE * self.loose)
+    def follow(self, direction: SideFactors, expected: float | None) -> tuple[float, SideFactors]:
+        """qᵀ Cᵀ A⁻¹ C q, which is about as expected, and A⁻¹ C q."""
+        return self.user_inverse.followed(
+            self.item_inverse.other, direction, tolerance=CG_TOLERANCE * self.loose, expected=expected
+        )
 
-    def back(self, follower: SideFactors) -> tuple[Array, SideFactors]:
-        """Cᵀ p and B⁻¹ Cᵀ p, for the p of such a q."""
-        return _coupled(self.item_inverse, self.user_inverse, follower, ITEM_TOLERANCE * self.loose)
-
-
-def _coupled(
-    to: NormalInverse, of: NormalInverse, direction: SideFactors, tolerance: float
-) -> tuple[Array, SideFactors]:
-    """The coupling to one side along a direction of the other one whose norm is 1 at most. What comes of it has no
-    larger norm, so that rows whose part in it is below the tolerance need not be solved better."""
-    return to.coupled(of.other, direction, tolerance=tolerance, floor=tolerance**2)
+    def back(self, follower: SideFactors, expected: float) -> tuple[Array, SideFactors]:
+        """Cᵀ p and B⁻¹ Cᵀ p, whose product is about as expected, or more."""
+        return self.item_inverse.coupled(
+            self.user_inverse.other, follower, tolerance=ITEM_TOLERANCE * self.loose, expected=expected
+        )
 
 
 def stacked(side: SideFactors, objective: Objective) -> Array:

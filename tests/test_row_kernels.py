@@ -292,7 +292,13 @@ def without_gram(problem: RowProblem, dtype: type) -> dict[str, Any]:
 
 
 def couple(
-    problem: RowProblem, own: Any, direction: Any, direction_bias: Any, dtype: type, half: bool, floor: float = 0.0
+    problem: RowProblem,
+    own: Any,
+    direction: Any,
+    direction_bias: Any,
+    dtype: type,
+    half: bool,
+    expected: float | None = 0.0,
 ) -> Any:
     """What `solve_coupled` gives: the coupling (n, d), and the solutions (n, d)."""
     rank = problem.other.shape[1]
@@ -300,7 +306,7 @@ def couple(
     vectors = coordinates["vectors"].astype(np.float64)
     cross = problem.background * vectors.T @ (problem.other.T @ direction) @ vectors
     bias = own[:, rank] if problem.with_bias else np.zeros(problem.n_rows)
-    product, *solution = _native.solve_coupled(
+    change, products, *solution = _native.solve_coupled(
         **without_gram(problem, dtype),
         factors=np.ascontiguousarray(own[:, :rank], dtype),
         bias=np.ascontiguousarray(bias, dtype),
@@ -308,11 +314,14 @@ def couple(
         direction_bias=None if direction_bias is None else direction_bias.astype(dtype),
         direction_gram=(cross + cross.T).astype(dtype) if problem.background else None,
         **coordinates,
-        floor=floor,
+        expected=expected,
+        with_change=True,
         half=half,
         threads=2,
     )
-    return product, side_by_side(problem, *solution)
+    solved = side_by_side(problem, *solution)
+    np.testing.assert_allclose(products, np.einsum("nd,nd->n", change, solved), rtol=1e-4, atol=1e-5 * products.max())
+    return change, solved
 
 
 def side_by_side(problem: RowProblem, factors: Any, bias: Any) -> Any:
@@ -374,15 +383,16 @@ def test_a_direction_in_which_few_rows_move_is_as_any_other(
     if problem.with_bias:
         direction_bias[problem.indices[7]] = 0.5  # this row's bias alone
     given = direction_bias if problem.with_bias else None
-    actual, solution = couple(problem, own, direction, given, dtype, half=False)
-    expected = np.array([problem.half_coupling(r, own[r], direction, given) for r in range(problem.n_rows)])
+    truth = np.array([problem.half_coupling(r, own[r], direction, given) for r in range(problem.n_rows)])
     precision = 1e-7 if dtype is np.float64 else 2e-5  # of central differences, as above; and of float32
-    np.testing.assert_allclose(actual, expected, rtol=precision, atol=precision * np.abs(expected).max())
-    assert_solves(problem, solution, actual, dtype)
+    for expected in (0.0, None):
+        actual, solution = couple(problem, own, direction, given, dtype, half=False, expected=expected)
+        np.testing.assert_allclose(actual, truth, rtol=precision, atol=precision * np.abs(truth).max())
+        assert_solves(problem, solution, actual, dtype)
 
 
 @pytest.mark.parametrize("kind", ["plain", "biased", "implicit"])
-def test_what_is_below_the_floor_is_left_unsolved(kind: str, instruction_set: str) -> None:
+def test_rows_that_hardly_count_in_what_is_expected_are_left_unsolved(kind: str, instruction_set: str) -> None:
     problem = make_problem(kind, 20, [5, 40, 299])
     rng = np.random.default_rng(4)
     own = rng.normal(0, 0.2, (3, 20 + problem.with_bias))
@@ -391,8 +401,10 @@ def test_what_is_below_the_floor_is_left_unsolved(kind: str, instruction_set: st
     pull, best = couple(problem, own, direction, bias, np.float64, half=False)
 
     def left_over(floor: float) -> Any:
-        """Of each row: bᵀ A⁻¹ b, less what the solution has of it."""
-        return np.einsum("nd,nd->n", pull, best - couple(problem, own, direction, bias, np.float64, False, floor)[1])
+        """Of each row: bᵀ A⁻¹ b, less what the solution has of it, where `floor` may be left for an entry."""
+        expected = floor * len(problem.indices) / iteration(problem, np.float64)["tolerance"] ** 2
+        solution = couple(problem, own, direction, bias, np.float64, half=False, expected=expected)[1]
+        return np.einsum("nd,nd->n", pull, best - solution)
 
     assert np.array_equal(left_over(1e9), np.einsum("nd,nd->n", pull, best))  # nothing is worth solving
     less, more = left_over(1e-4), left_over(1e-2)

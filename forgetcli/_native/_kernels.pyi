@@ -124,15 +124,19 @@ def solve_coupled(
     direction: _Matrix,
     direction_bias: _Vector | None,
     direction_gram: _Matrix | None,
-    floor: float,
+    expected: float | None,
+    with_change: bool,
     half: bool,
     **solved: Unpack[_Solved],
-) -> tuple[_Matrix, _Matrix, _Vector]:
-    """(n, d): how the rows' half gradients change along a direction δ of the other side's parameters, to first order;
-    and the inverses of the rows' normal matrices times that: factors (n, k) and bias (n,). direction_gram is
-    background · Σ (x̃ δ̃ᵀ + δ̃ x̃ᵀ) over the other side's rows. floor: a row is done as well where what is left of it,
-    the square of the preconditioner's norm, is at most this for each of its entries. half: go through memory in 16-bit
-    floats, if the arrays are float32 and the machine has the instructions."""
+) -> tuple[_Matrix | None, NDArray[np.float64], _Matrix, _Vector]:
+    """(n, d), if asked for: how the rows' half gradients change along a direction δ of the other side's parameters, to
+    first order. And the inverses of the rows' normal matrices times that: (n,), each row's product of the two; factors
+    (n, k) and bias (n,). direction_gram is background · Σ (x̃ δ̃ᵀ + δ̃ x̃ᵀ) over the other side's rows.
+
+    expected: about the sum of the products, or less: rows that hardly count in it are not solved as well. None: it is
+              found out first, where few rows of the other side move, or else taken for 0.
+    half:     go through memory in 16-bit floats, if the arrays are float32 and the machine has the instructions.
+    """
 
 def solve_normal(*, rhs: _Matrix, rows: NDArray[np.int64] | None, **normal: Unpack[_Normal]) -> tuple[_Matrix, _Vector]:
     """The inverses of the rows' normal matrices times a right-hand side for each (n, d): factors (n, k) and bias

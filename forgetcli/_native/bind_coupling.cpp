@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <numeric>
 #include <tuple>
 #include <vector>
 
@@ -60,7 +61,6 @@ struct Iteration {
     Input<T, 1> mean, border, dense;
     double tolerance;
     int max_iterations;
-    double floor = 0.0;
 };
 
 // Orthogonal coordinates of the factors, x̃ = Eᵀ x; a bias behind them stays what it is.
@@ -170,8 +170,16 @@ class Inverses {
                    border_.get(),
                    dense_.get(),
                    T(iteration.tolerance),
-                   T(iteration.floor),
+                   T(0),
                    iteration.max_iterations};
+    }
+
+    // Rows need not be solved better than a total of about this asks for, of all rows' products of their right-hand sides
+    // and solutions.
+    void expect(double total) {
+        const double tolerance = double(system_.tolerance);
+        const std::int64_t entries = std::max<std::int64_t>(system_.objective.nnz, 1);
+        system_.floor = T(tolerance * tolerance * total / double(entries));
     }
 
     const T* dense() const { return dense_.get(); }
@@ -181,10 +189,17 @@ class Inverses {
     T* rhs(int worker) { return scratch_.of(worker) + padded_; }
     T* spare(int worker) { return scratch_.of(worker) + 2 * padded_; }
 
-    // A row's inverse times the right-hand side, which is used up, into factors (rank,) and bias.
-    void apply(std::int64_t row, int worker, T* factors, T* bias) {
+    // About what a row's product will be.
+    double weigh(std::int64_t row, int worker) {
+        return coupling_kernels<T>().weigh(system_, row, rhs(worker), scratch_.of(worker) + 3 * padded_);
+    }
+
+    // A row's inverse times the right-hand side, which is used up, into factors (rank,) and bias; returns it in the
+    // table's coordinates.
+    const T* apply(std::int64_t row, int worker, T* factors, T* bias) {
         coupling_kernels<T>().solve(system_, row, rhs(worker), scratch_.of(worker) + 3 * padded_, spare(worker));
         coordinates_.leave(spare(worker), rhs(worker), factors, bias);
+        return spare(worker);
     }
 
   private:
@@ -335,16 +350,16 @@ std::tuple<Output<T, 2>, Output<double, 1>, Output<double, 1>, Output<T, 2>, Out
     return {gradient, loss, square, step_out, bias_out};
 }
 
-// How the rows' half gradients change along a direction of the other side, and the inverses of the normal matrices
-// times that.
+// How the rows' half gradients change along a direction of the other side, where asked for; the inverses of the normal
+// matrices times that; and each row's product of the two.
 template <typename T>
-std::tuple<Output<T, 2>, Output<T, 2>, Output<T, 1>> solve_coupled(
+std::tuple<std::optional<Output<T, 2>>, Output<double, 1>, Output<T, 2>, Output<T, 1>> solve_coupled(
     Input<std::int64_t, 1> indptr, Input<std::int32_t, 1> indices, Input<float, 1> values, Input<T, 2> other,
     std::optional<Input<T, 1>> other_bias, bool with_bias, Pair confidence,
     Pair target, double background, double reg, bool reg_by_count, Input<T, 2> factors, Input<T, 1> bias,
     Input<T, 2> direction, std::optional<Input<T, 1>> direction_bias, std::optional<Input<T, 2>> direction_gram,
     Input<T, 2> vectors, Input<T, 1> mean, Input<T, 1> border, Input<T, 1> dense, double tolerance, int max_iterations,
-    double floor, bool half, int threads) {
+    std::optional<double> expected, bool with_change, bool half, int threads) {
     const Arguments<T> arguments{indptr,    indices,    values, other,      other_bias, std::nullopt,
                                  with_bias, confidence, target, background, reg,        reg_by_count};
     const RowObjective<T> o = arguments.checked(threads, false);
@@ -356,9 +371,12 @@ std::tuple<Output<T, 2>, Output<T, 2>, Output<T, 1>> solve_coupled(
             "direction_bias must have a value for each row of direction");
     require(!direction_gram || (direction_gram->shape(0) == other.shape(1) && direction_gram->shape(1) == other.shape(1)),
             "direction_gram must be (rank, rank)");
-    T *product, *solution, *bias_solution;
+    T *change = nullptr, *solution, *bias_solution;
+    double* products;
     const int d = o.dimension();
-    auto product_out = new_matrix<T>(list.count, d, &product);
+    std::optional<Output<T, 2>> change_out;
+    if (with_change) change_out = new_matrix<T>(list.count, d, &change);
+    auto product_out = new_vector<double>(list.count, &products);
     auto solution_out = new_matrix<T>(list.count, o.rank, &solution);
     auto bias_out = new_vector<T>(list.count, &bias_solution);
     const Coordinates<T> coordinates(o, vectors);
@@ -366,10 +384,10 @@ std::tuple<Output<T, 2>, Output<T, 2>, Output<T, 1>> solve_coupled(
     const T* delta_bias = direction_bias ? direction_bias->data() : nullptr;
     const Coupling<T> whole{o, pairs.table(), delta_bias, direction_gram ? direction_gram->data() : nullptr};
     MovingEntries<T> moving(o, direction.data(), delta_bias, threads);
-    Inverses<T> inverses(o, pairs.table(), coordinates,
-                         {vectors, mean, border, dense, tolerance, max_iterations, floor}, threads);
+    Inverses<T> inverses(o, pairs.table(), coordinates, {vectors, mean, border, dense, tolerance, max_iterations},
+                         threads);
     const CouplingKernels<T>& kernels = coupling_kernels<T>();
-    for_all_rows(o, list, threads, [&](std::int64_t row, int worker) {
+    const auto couple = [&](std::int64_t row, int worker) {
         T *own = inverses.own(worker), *rhs = inverses.rhs(worker), *spare = inverses.spare(worker);
         coordinates.enter(factors.data() + row * o.rank, bias.data()[row], own);
         if (moving.few()) {
@@ -379,10 +397,42 @@ std::tuple<Output<T, 2>, Output<T, 2>, Output<T, 1>> solve_coupled(
         } else {
             kernels.couple(whole, row, own, spare, rhs);
         }
-        coordinates.leave(rhs, spare, product + row * d, o.with_bias ? product + row * d + o.rank : nullptr);
-        inverses.apply(row, worker, solution + row * o.rank, bias_solution + row);
-    });
-    return {product_out, solution_out, bias_out};
+        if (change) {
+            T* out = change + row * d;
+            coordinates.leave(rhs, spare, out, o.with_bias ? out + o.rank : nullptr);
+        }
+    };
+    const auto solve = [&](std::int64_t row, int worker) {
+        T *own = inverses.own(worker), *rhs = inverses.rhs(worker);
+        std::copy(rhs, rhs + pairs.table().padded, own);
+        const T* solved = inverses.apply(row, worker, solution + row * o.rank, bias_solution + row);
+        products[row] = 0;
+        for (int j = 0; j < pairs.table().padded; ++j) products[row] += double(own[j]) * double(solved[j]);
+    };
+    if (expected || !moving.few()) {
+        inverses.expect(expected.value_or(0.0));
+        for_all_rows(o, list, threads, [&](std::int64_t row, int worker) {
+            couple(row, worker);
+            solve(row, worker);
+        });
+    } else {  // most rows' parts are small, and to couple them took little
+        for_all_rows(o, list, threads, [&](std::int64_t row, int worker) {
+            couple(row, worker);
+            const T* rhs = inverses.rhs(worker);
+            std::copy(rhs, rhs + o.rank, solution + row * o.rank);
+            bias_solution[row] = o.with_bias ? rhs[o.rank] : T(0);
+            products[row] = inverses.weigh(row, worker);
+        });
+        inverses.expect(std::accumulate(products, products + list.count, 0.0));
+        for_all_rows(o, list, threads, [&](std::int64_t row, int worker) {
+            T* rhs = inverses.rhs(worker);
+            const T* kept = solution + row * o.rank;
+            std::fill(std::copy(kept, kept + o.rank, rhs), rhs + pairs.table().padded, T(0));
+            if (o.with_bias) rhs[o.rank] = bias_solution[row];
+            solve(row, worker);
+        });
+    }
+    return {change_out, product_out, solution_out, bias_out};
 }
 
 // The inverses of the rows' normal matrices times a right-hand side for each.
@@ -454,7 +504,7 @@ void bind(nb::module_& m) {
           "background"_a, "reg"_a, "reg_by_count"_a, "factors"_a.noconvert(), "bias"_a.noconvert(),
           "direction"_a.noconvert(), "direction_bias"_a.none(), "direction_gram"_a.none(), "vectors"_a.noconvert(),
           "mean"_a.noconvert(), "border"_a.noconvert(), "dense"_a.noconvert(), "tolerance"_a, "max_iterations"_a,
-          "floor"_a, "half"_a, "threads"_a);
+          "expected"_a.none(), "with_change"_a, "half"_a, "threads"_a);
     m.def("solve_normal", &solve_normal<T>, nb::kw_only(), "indptr"_a, "indices"_a, "values"_a, "other"_a.noconvert(),
           "with_bias"_a, "confidence"_a, "background"_a, "reg"_a, "reg_by_count"_a, "rhs"_a.noconvert(),
           "vectors"_a.noconvert(), "mean"_a.noconvert(), "border"_a.noconvert(), "dense"_a.noconvert(), "tolerance"_a,

@@ -74,6 +74,8 @@ struct CouplingKernels {
                          T* scratch, T* out);
     // Scratch has `width` elements.
     void (*couple)(const Coupling<T>&, std::int64_t row, const T* p, T* scratch, T* out);
+    // The square of a right-hand side in the norm of the row's preconditioner; scratch has 5 · padded elements.
+    double (*weigh)(const NormalSystem<T>&, std::int64_t row, const T* rhs, T* scratch);
     // Solves a row's system; its right-hand side is used up, scratch has 6 · padded elements.
     void (*solve)(const NormalSystem<T>&, std::int64_t row, T* rhs, T* scratch, T* out);
 };

@@ -258,6 +258,14 @@ struct Preconditioner {
     }
 };
 
+template <typename T>
+double weigh(const NormalSystem<T>& s, std::int64_t row, const T* r, T* scratch) {
+    const int n = s.table.padded;
+    if (s.objective.indptr[row] == s.objective.indptr[row + 1]) return 0;
+    Preconditioner<T>(s, row, scratch + n).apply(s, r, scratch);
+    return double(dot_rows<T>(r, scratch, 0, n));
+}
+
 // Preconditioned conjugate gradients (Hestenes & Stiefel 1952).
 template <typename T, typename Storage, int W>
 void solve_row(const NormalSystem<T>& s, std::int64_t row, T* r, T* scratch, T* x) {
@@ -331,7 +339,7 @@ void solve(const NormalSystem<T>& s, std::int64_t row, T* rhs, T* scratch, T* ou
 template <typename T>
 const CouplingKernels<T>& coupling_kernels() {
     static const CouplingKernels<T> table{HAS_HALF && sizeof(T) == 4, multiply<T>, fill<T>, gradient<T>, couple<T>,
-                                          solve<T>};
+                                          weigh<T>, solve<T>};
     return table;
 }
 FORGETCLI_OFFER_KERNELS(CouplingKernels, coupling_kernels)

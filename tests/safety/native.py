@@ -214,7 +214,8 @@ def _solve(cut: _Cutter, call: Callable[..., Any], kind: str) -> None:
         told["direction_bias"] = cut.raw(dtype, len(other)) if biased else None
         told["direction_gram"] = None if biased else cut.square(dtype, rank)
         told["half"] = cut.byte() % 2 == 1
-        told["floor"] = (0.0, 1e-6, 1e300, float("nan"))[cut.byte() % 4]
+        told["with_change"] = cut.byte() % 2 == 1
+        told["expected"] = (0.0, 1e-6, 1e300, float("nan"), None)[cut.byte() % 5]
     if kind == "newton":
         columns = rank + biased + (cut.byte() == 1)
         told["held"] = None if cut.byte() % 2 else cut.raw(dtype, n * columns).reshape(n, columns)
