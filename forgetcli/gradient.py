@@ -62,38 +62,51 @@ def standing(
     users: tuple[Array, NDArray[np.float64]] | None = None,
     threads: int = 0,
 ) -> Standing:
-    """Where these factors stand. What has to be summed over a side of more than SAMPLED_ROWS rows is estimated from so
-    many, evenly spaced; but not the objective.
+    """Where these factors stand. What has to be summed over a side of more than FEW_ROWS rows is estimated from some of
+    them; but not the objective.
 
     value: the objective, where it is known.
     users: half the gradient by all users and their parts of the objective, where they are known.
     """
+    if value is None:
+        losses = users[1] if users else _losses(interactions.by_user, factors.user, factors.item, objective, threads)
+        value = float(losses.sum()) + regularisation(factors.item, interactions.item_counts, objective)
     slack = pull = 0.0
-    for view, mirror, own, other in _both_sides(interactions, factors):
-        rows = None if own is factors.user and (users or value is None) else _evenly_spaced(len(own))
-        some = own if rows is None else own.take(rows)
-        if own is factors.user and users:
-            gradient, losses = users
+    for view, _, own, other in _both_sides(interactions, factors):
+        counts = view.row_counts()
+        if users and own is factors.user:
+            some, weights, gradient = own, np.ones(len(own)), users[0]
         else:
-            gradient, losses, squares = half_gradients(view, some, other, objective, rows, threads)
-        if value is None:
-            value = float(losses.sum()) + regularisation(other, mirror.row_counts(), objective)
-        counts = view.row_counts() if rows is None else view.row_counts()[rows]
-        weight = len(own) / len(some)
-        slack += weight * float(np.einsum("nk,nk->", gradient, gradient, dtype=np.float64))
-        pull += weight * float(np.square(objective.row_scales(counts)) @ some.squares())
-    assert value is not None
+            rows, weights = _sampled(counts)
+            some, counts = own.take(rows), counts[rows]
+            gradient, _, squares = half_gradients(view, some, other, objective, rows, threads)
+        slack += float(weights @ np.einsum("nk,nk->n", gradient, gradient, dtype=np.float64))
+        pull += float(weights @ (np.square(objective.row_scales(counts)) * some.squares()))
     relative = float(np.sqrt(slack / pull)) if pull > 0 else float(slack > 0)
-    return Standing(value, relative, float(np.sqrt(max(weight * squares.sum(), 0.0))))
+    return Standing(value, relative, float(np.sqrt(max(float(weights @ squares), 0.0))))
 
 
-SAMPLED_ROWS = 8_000
-"""Enough rows for a sum of squares to be known to several per cent, as a figure that is reported asks for."""
+FEW_ROWS = 8_000
+SAMPLED_SHARE = 0.1
+"""Of the entries: enough for a sum of squares to be known to a few per cent, as a figure that is reported asks for."""
 
 
-def _evenly_spaced(n: int) -> NDArray[np.int64] | None:
-    """SAMPLED_ROWS of n rows, or None for all of them."""
-    return None if n <= SAMPLED_ROWS else np.linspace(0, n - 1, SAMPLED_ROWS).astype(np.int64)
+def _sampled(counts: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Some rows, and how many each stands for: all of a few, or of many those that a walk along the counts falls on. A
+    row's part in a sum of squares grows with its count, so that rows are drawn by that; with the heavy ones among them
+    it would be off by a factor of two if all were drawn alike."""
+    if len(counts) <= FEW_ROWS:
+        return np.arange(len(counts)), np.ones(len(counts))
+    sizes, repeats = np.unique(counts, return_counts=True)
+    entries = sizes * repeats
+    low, high = 0.0, 1.0  # Σ n min(1, c n) is the share asked for at a c between
+    for _ in range(40):
+        middle = (low + high) / 2
+        drawn = float(np.sum(entries * np.minimum(1.0, middle * sizes)))
+        low, high = (low, middle) if drawn > SAMPLED_SHARE * entries.sum() else (middle, high)
+    chances = np.minimum(1.0, high * counts)
+    rows = np.flatnonzero(np.diff(np.floor(np.cumsum(chances) + 0.5), prepend=0.0) > 0)
+    return rows, 1 / chances[rows]
 
 
 def _both_sides(interactions: Interactions, factors: Factors) -> tuple[tuple[Csr, Csr, SideFactors, SideFactors], ...]:
@@ -118,4 +131,11 @@ def half_gradients(
         bias=own.bias,
         rows=rows,
         threads=threads,
+    )
+
+
+def _losses(view: Csr, own: SideFactors, other: SideFactors, objective: Objective, threads: int) -> NDArray[np.float64]:
+    """The rows' parts of the objective."""
+    return _native.row_losses(
+        **row_arguments(view, other, objective, threads), factors=own.factors, bias=own.bias, threads=threads
     )

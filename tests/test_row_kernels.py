@@ -109,6 +109,10 @@ def test_gradients_are_those_of_the_oracle(kind: str, rank: int, dtype: type, in
     assert_close(losses, np.array([problem.loss(r, own[r]) for r in range(problem.n_rows)]), dtype)
     norms = np.array([own[r] @ problem.system(r)[0] @ own[r] for r in range(problem.n_rows)])
     assert_close(squares, norms, dtype)
+    alone = _native.row_losses(
+        **arguments(problem, dtype), factors=factors.astype(dtype), bias=bias.astype(dtype), threads=1
+    )
+    assert_close(alone, losses, dtype)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

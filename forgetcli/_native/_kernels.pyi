@@ -106,6 +106,11 @@ def row_gradients(
     """Half the gradient (n, d) of the rows' parts of the objective at these parameters, those parts (n,), and the
     parameters' squares in the norms of the rows' normal matrices (n,)."""
 
+def row_losses(
+    *, gram: _Matrix | None, factors: _Matrix, bias: _Vector, **objective: Unpack[_Objective]
+) -> NDArray[np.float64]:
+    """The rows' parts (n,) of the objective at these parameters."""
+
 def newton_rows(
     *,
     factors: _Matrix,

@@ -182,8 +182,8 @@ std::tuple<Output<T, 2>, Output<T, 1>, Output<double, 1>, std::int64_t> conjugat
     Input<T, 1> slope, Input<T, 1> offset, int steps, std::optional<Input<std::int64_t, 1>> rows, int threads) {
     const Arguments<T> arguments{indptr,    indices,    values, other,      other_bias, std::nullopt,
                                  with_bias, confidence, target, background, reg,        reg_by_count};
-    const RowObjective<T> o = arguments.checked(threads);
     const RowList list = RowList::of(rows, arguments.n_rows());
+    const RowObjective<T> o = arguments.checked(list, threads);
     const std::size_t d = o.dimension();
     require_own(o, list, factors, bias);
     require(vectors.shape(0) == d && vectors.shape(1) == d, "vectors must have the rows' dimension");

@@ -278,8 +278,8 @@ std::tuple<Output<T, 2>, Output<double, 1>, Output<double, 1>> row_gradients(
     std::optional<Input<std::int64_t, 1>> rows, int threads) {
     const Arguments<T> arguments{indptr,    indices,    values, other,      other_bias, gram,
                                  with_bias, confidence, target, background, reg,        reg_by_count};
-    const RowObjective<T> o = arguments.checked(threads);
     const RowList list = RowList::of(rows, arguments.n_rows());
+    const RowObjective<T> o = arguments.checked(list, threads);
     require_own(o, list, factors, bias);
     T* gradients;
     double *losses, *squares;
@@ -303,6 +303,33 @@ std::tuple<Output<T, 2>, Output<double, 1>, Output<double, 1>> row_gradients(
     return {gradient, loss, square};
 }
 
+// The rows' parts of the objective at their parameters.
+template <typename T>
+Output<double, 1> row_losses(Input<std::int64_t, 1> indptr, Input<std::int32_t, 1> indices, Input<float, 1> values,
+                             Input<T, 2> other, std::optional<Input<T, 1>> other_bias, std::optional<Input<T, 2>> gram,
+                             bool with_bias, Pair confidence, Pair target, double background, double reg,
+                             bool reg_by_count, Input<T, 2> factors, Input<T, 1> bias, int threads) {
+    const Arguments<T> arguments{indptr,    indices,    values, other,      other_bias, gram,
+                                 with_bias, confidence, target, background, reg,        reg_by_count};
+    const RowList list{nullptr, arguments.n_rows()};
+    const RowObjective<T> o = arguments.checked(list, threads);
+    require_own(o, list, factors, bias);
+    double* losses;
+    auto loss = new_vector<double>(list.count, &losses);
+    const FilledPairs<T> whole(o, nullptr, nullptr, false, threads);
+    const int padded = whole.table().padded;
+    ScratchPool<T> scratch(threads, 2 * static_cast<std::int64_t>(padded));
+    const CouplingKernels<T>& kernels = coupling_kernels<T>();
+    for_all_rows(o, list, threads, [&](std::int64_t row, int worker) {
+        T* own = scratch.of(worker);
+        const T* given = factors.data() + row * o.rank;
+        std::fill(std::copy(given, given + o.rank, own), own + padded, T(0));
+        if (o.with_bias) own[o.rank] = bias.data()[row];
+        losses[row] = kernels.loss(o, whole.table(), row, own, own + padded);
+    });
+    return loss;
+}
+
 // The rows' gradients at their parameters, and Newton's steps: the inverses of the normal matrices times what of them is
 // not held.
 template <typename T>
@@ -314,8 +341,8 @@ std::tuple<Output<T, 2>, Output<double, 1>, Output<double, 1>, Output<T, 2>, Out
     std::optional<Input<T, 2>> held, std::optional<Input<std::int64_t, 1>> rows, int threads) {
     const Arguments<T> arguments{indptr,    indices,    values, other,      other_bias, std::nullopt,
                                  with_bias, confidence, target, background, reg,        reg_by_count};
-    const RowObjective<T> o = arguments.checked(threads, false);
     const RowList list = RowList::of(rows, arguments.n_rows());
+    const RowObjective<T> o = arguments.checked(list, threads, false);
     require_own(o, list, factors, bias);
     require(!held || (static_cast<std::int64_t>(held->shape(0)) == list.count &&
                       static_cast<int>(held->shape(1)) == o.dimension()),
@@ -362,8 +389,8 @@ std::tuple<std::optional<Output<T, 2>>, Output<double, 1>, Output<T, 2>, Output<
     std::optional<double> expected, bool with_change, bool half, int threads) {
     const Arguments<T> arguments{indptr,    indices,    values, other,      other_bias, std::nullopt,
                                  with_bias, confidence, target, background, reg,        reg_by_count};
-    const RowObjective<T> o = arguments.checked(threads, false);
     const RowList list{nullptr, arguments.n_rows()};
+    const RowObjective<T> o = arguments.checked(list, threads, false);
     require_own(o, list, factors, bias);
     require(direction.shape(0) == other.shape(0) && direction.shape(1) == other.shape(1),
             "direction must have the shape of other");
@@ -444,8 +471,8 @@ std::tuple<Output<T, 2>, Output<T, 1>> solve_normal(
     std::optional<Input<std::int64_t, 1>> rows, int threads) {
     const Arguments<T> arguments{indptr,    indices,    values,     other,      std::nullopt, std::nullopt,
                                  with_bias, confidence, {0.0, 0.0}, background, reg,          reg_by_count};
-    const RowObjective<T> o = arguments.checked(threads, false);
     const RowList list = RowList::of(rows, arguments.n_rows());
+    const RowObjective<T> o = arguments.checked(list, threads, false);
     const int d = o.dimension();
     require(static_cast<std::int64_t>(rhs.shape(0)) == list.count && static_cast<int>(rhs.shape(1)) == d,
             "rhs must be (rows, rank), or rank + 1 with a bias");
@@ -494,6 +521,9 @@ void bind(nb::module_& m) {
           "other"_a.noconvert(), "other_bias"_a.none(), "gram"_a.none(), "with_bias"_a, "confidence"_a, "target"_a,
           "background"_a, "reg"_a, "reg_by_count"_a, "factors"_a.noconvert(), "bias"_a.noconvert(), "rows"_a.none(),
           "threads"_a);
+    m.def("row_losses", &row_losses<T>, nb::kw_only(), "indptr"_a, "indices"_a, "values"_a, "other"_a.noconvert(),
+          "other_bias"_a.none(), "gram"_a.none(), "with_bias"_a, "confidence"_a, "target"_a, "background"_a, "reg"_a,
+          "reg_by_count"_a, "factors"_a.noconvert(), "bias"_a.noconvert(), "threads"_a);
     m.def("newton_rows", &newton_rows<T>, nb::kw_only(), "indptr"_a, "indices"_a, "values"_a, "other"_a.noconvert(),
           "other_bias"_a.none(), "with_bias"_a, "confidence"_a, "target"_a, "background"_a, "reg"_a,
           "reg_by_count"_a, "factors"_a.noconvert(), "bias"_a.noconvert(), "vectors"_a.noconvert(),

@@ -130,8 +130,8 @@ solve_rows(
     int threads) {
     const Arguments<T> arguments{indptr,    indices,    values, other,      other_bias, gram,
                                  with_bias, confidence, target, background, reg,        reg_by_count};
-    const RowObjective<T> objective = arguments.checked(threads);
     const RowList list = RowList::of(rows, arguments.n_rows());
+    const RowObjective<T> objective = arguments.checked(list, threads);
     RowSolution<T> first{};
     auto factors = new_matrix<T>(list.count, objective.rank, &first.factors);
     auto bias = new_vector<T>(list.count, &first.bias);

@@ -72,6 +72,8 @@ struct CouplingKernels {
     // the dense part where the objective has no Gram, or null.
     RowValue (*gradient)(const RowObjective<T>&, const PairTable<T>&, std::int64_t row, const T* diagonal, const T* p,
                          T* scratch, T* out);
+    // The row's part of the objective at p, from such a table; scratch has `width` elements.
+    double (*loss)(const RowObjective<T>&, const PairTable<T>&, std::int64_t row, const T* p, T* scratch);
     // Scratch has `width` elements.
     void (*couple)(const Coupling<T>&, std::int64_t row, const T* p, T* scratch, T* out);
     // The square of a right-hand side in the norm of the row's preconditioner; scratch has 5 · padded elements.

@@ -203,6 +203,33 @@ RowValue gradient_row(const RowObjective<T>& o, const PairTable<T>& table, std::
     return {loss, square};
 }
 
+template <typename T, int W>
+double loss_row(const RowObjective<T>& o, const PairTable<T>& table, std::int64_t row, const T* p, T* scratch) {
+    const std::int64_t begin = o.indptr[row], end = o.indptr[row + 1];
+    const T ridge = ridge_of(o, end - begin);
+    double loss = 0;
+    for (int j = 0; j < o.dimension(); ++j) loss += double(ridge) * double(p[j]) * double(p[j]);
+    if (o.gram) {
+        for (int j = 0; j < table.width; ++j) scratch[j] = 0;
+        add_product(o.gram, p, o.rank, scratch);
+        for (int j = 0; j < o.rank; ++j) loss += double(scratch[j]) * double(p[j]);
+    }
+    const T bias = o.with_bias ? p[o.rank] : T(0);
+    const int w = vectors<T, W>(table.width);
+    in_groups<T, Whole<T>, W, GROUP>(o, table, 1, true, begin, end, [&](std::int64_t first, auto size) FORGETCLI_INLINE_LAMBDA {
+        constexpr int COUNT = decltype(size)::value;
+        const T* rows[COUNT];
+        T predictions[COUNT];
+        products_with<T, Whole<T>, COUNT>(table, o.indices + first, p, w, rows, predictions);
+        for (int e = 0; e < COUNT; ++e) {
+            const Terms<T> terms(o, first + e, o.indices[first + e]);
+            const double prediction = double(predictions[e] + bias), error = double(terms.target) - prediction;
+            loss += double(terms.confidence) * error * error - double(o.background) * prediction * prediction;
+        }
+    });
+    return loss;
+}
+
 // q = the row's normal matrix times p, but for its diagonal part.
 template <typename T, typename Storage, int W>
 FORGETCLI_INLINE void entries_product(const NormalSystem<T>& s, std::int64_t row, const T* p, T* q) {
@@ -317,6 +344,13 @@ RowValue gradient(const RowObjective<T>& o, const PairTable<T>& table, std::int6
 }
 
 template <typename T>
+double loss(const RowObjective<T>& o, const PairTable<T>& table, std::int64_t row, const T* p, T* scratch) {
+    double value = 0;
+    for_vectors<T>(table.width, [&](auto w) { value = loss_row<T, decltype(w)::value>(o, table, row, p, scratch); });
+    return value;
+}
+
+template <typename T>
 void couple(const Coupling<T>& c, std::int64_t row, const T* p, T* scratch, T* out) {
     for_vectors<T>(c.pairs.width, [&](auto w) {
         with_storage<T>(c.pairs, [&](auto storage) {
@@ -338,8 +372,8 @@ void solve(const NormalSystem<T>& s, std::int64_t row, T* rhs, T* scratch, T* ou
 
 template <typename T>
 const CouplingKernels<T>& coupling_kernels() {
-    static const CouplingKernels<T> table{HAS_HALF && sizeof(T) == 4, multiply<T>, fill<T>, gradient<T>, couple<T>,
-                                          weigh<T>, solve<T>};
+    static const CouplingKernels<T> table{HAS_HALF && sizeof(T) == 4, multiply<T>, fill<T>,  gradient<T>,
+                                          loss<T>,                    couple<T>,   weigh<T>, solve<T>};
     return table;
 }
 FORGETCLI_OFFER_KERNELS(CouplingKernels, coupling_kernels)

@@ -100,6 +100,23 @@ FORGETCLI_INLINE void in_pieces(const RowObjective<T>& o, std::int64_t row, Piec
     }
 }
 
+// The products of p with the rows of so many entries, and where those are.
+template <typename T, typename Storage, int COUNT>
+FORGETCLI_INLINE void products_with(const PairTable<T>& table, const std::int32_t* indices, const T* p, int vectors,
+                                    const typename Storage::Element** rows, T* products) {
+    Vector<T> dots[COUNT];
+    for (int e = 0; e < COUNT; ++e) {
+        rows[e] = row_of<T, Storage>(table, indices[e]);
+        dots[e] = zero<T>();
+    }
+    for (int j = 0; j < vectors; ++j) {
+        const Vector<T> own = load<T>(p + j * LANES<T>);
+        for (int e = 0; e < COUNT; ++e) dots[e] += own * Storage::read(rows[e] + j * LANES<T>);
+    }
+    sum_each<T, COUNT>(dots, products);
+    for (int e = 0; e < COUNT; ++e) products[e] *= table.x_unscale;
+}
+
 // Passes over a piece's entries with p: sums = Σ_e pull_e x_e, where pull_e = pull(e, x_e·p + bias); returns Σ_e pull_e.
 template <typename T, typename Storage, int W, typename Pull>
 FORGETCLI_INLINE T pull_piece(const RowObjective<T>& o, const PairTable<T>& table, bool ahead, std::int64_t begin,
@@ -111,19 +128,10 @@ FORGETCLI_INLINE T pull_piece(const RowObjective<T>& o, const PairTable<T>& tabl
     in_groups<T, Storage, W, GROUP>(o, table, 1, ahead, begin, end, [&](std::int64_t first, auto size) FORGETCLI_INLINE_LAMBDA {
         constexpr int COUNT = decltype(size)::value;
         const typename Storage::Element* rows[COUNT];
-        Vector<T> dots[COUNT];
-        for (int e = 0; e < COUNT; ++e) {
-            rows[e] = row_of<T, Storage>(table, o.indices[first + e]);
-            dots[e] = zero<T>();
-        }
-        for (int j = 0; j < w; ++j) {
-            const Vector<T> own = load<T>(p + j * L);
-            for (int e = 0; e < COUNT; ++e) dots[e] += own * Storage::read(rows[e] + j * L);
-        }
         T pulls[COUNT];
-        sum_each<T, COUNT>(dots, pulls);
+        products_with<T, Storage, COUNT>(table, o.indices + first, p, w, rows, pulls);
         for (int e = 0; e < COUNT; ++e) {
-            pulls[e] = pull(first + e, pulls[e] * table.x_unscale + bias);
+            pulls[e] = pull(first + e, pulls[e] + bias);
             bias_sum += pulls[e];
             pulls[e] *= table.x_unscale;
         }

@@ -40,6 +40,23 @@ class ScratchPool {
     std::int64_t elements_;
 };
 
+// The rows to work on: all of them, or those listed.
+struct RowList {
+    const std::int64_t* listed;
+    std::int64_t count;
+
+    std::int64_t operator[](std::int64_t i) const { return listed ? listed[i] : i; }
+
+    static RowList of(const std::optional<Input<std::int64_t, 1>>& rows, std::int64_t n_rows) {
+        if (!rows) return {nullptr, n_rows};
+        const RowList list{rows->data(), static_cast<std::int64_t>(rows->shape(0))};
+        for (std::int64_t i = 0; i < list.count; ++i) {
+            require(list.listed[i] >= 0 && list.listed[i] < n_rows, "a listed row does not exist");
+        }
+        return list;
+    }
+};
+
 using Pair = std::pair<double, double>;
 
 // The arguments that describe one side's objective; the arrays stay alive as long as this does.
@@ -59,9 +76,9 @@ struct Arguments {
 
     std::int64_t n_rows() const { return static_cast<std::int64_t>(indptr.shape(0)) - 1; }
 
-    // Raises unless the arrays belong together. The indices are many enough to be read by several threads. looked_up: the
-    // kernel will look up rows of `other` where they are.
-    RowObjective<T> checked(int threads = 1, bool looked_up = true) const {
+    // Raises unless the arrays belong together, as far as a kernel will read them that works on these rows. looked_up: it
+    // will look up rows of `other` where they are.
+    RowObjective<T> checked(const RowList& list, int threads, bool looked_up = true) const {
         require(indptr.shape(0) >= 1 && indptr.data()[0] == 0, "indptr must start at 0");
         require(indices.shape(0) == values.shape(0), "indices and values differ in length");
         const std::int64_t nnz = static_cast<std::int64_t>(indices.shape(0));
@@ -69,7 +86,15 @@ struct Arguments {
         require(offsets[n_rows()] == nnz, "indptr must end at the number of entries");
         require(std::is_sorted(offsets, offsets + n_rows() + 1), "indptr must not decrease");
         const std::int64_t n_other = static_cast<std::int64_t>(other.shape(0));
-        require_below(indices.data(), nnz, n_other, threads, "an index is outside the other side's rows");
+        constexpr const char* OUTSIDE = "an index is outside the other side's rows";
+        if (list.listed) {
+            for (std::int64_t i = 0; i < list.count; ++i) {
+                const std::int64_t begin = offsets[list[i]], end = offsets[list[i] + 1];
+                require_below(indices.data() + begin, end - begin, n_other, 1, OUTSIDE);
+            }
+        } else {  // many enough to be read by several threads
+            require_below(indices.data(), nnz, n_other, threads, OUTSIDE);
+        }
         require(!other_bias || static_cast<std::int64_t>(other_bias->shape(0)) == n_other,
                 "other and other_bias differ in length");
         const std::size_t rank = other.shape(1);
@@ -105,23 +130,6 @@ struct Arguments {
         aligned = make_buffer<T>(count);
         std::copy(other.data(), other.data() + count, aligned.get());
         return aligned.get();
-    }
-};
-
-// The rows to work on: all of them, or those listed.
-struct RowList {
-    const std::int64_t* listed;
-    std::int64_t count;
-
-    std::int64_t operator[](std::int64_t i) const { return listed ? listed[i] : i; }
-
-    static RowList of(const std::optional<Input<std::int64_t, 1>>& rows, std::int64_t n_rows) {
-        if (!rows) return {nullptr, n_rows};
-        const RowList list{rows->data(), static_cast<std::int64_t>(rows->shape(0))};
-        for (std::int64_t i = 0; i < list.count; ++i) {
-            require(list.listed[i] >= 0 && list.listed[i] < n_rows, "a listed row does not exist");
-        }
-        return list;
     }
 };
 

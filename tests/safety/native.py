@@ -159,9 +159,13 @@ def _rows(cut: _Cutter, call: Callable[..., Any], **options: Any) -> None:
         "rows": cut.listed(len(indptr) - 1),
         "threads": cut.threads(),
     }
+    if "all_rows" in options:
+        shared["rows"] = None
     if options:
         listed = len(indptr) - 1 if shared["rows"] is None else len(shared["rows"])
         shared |= {"factors": cut.raw(dtype, listed * rank).reshape(listed, rank), "bias": cut.raw(dtype, listed)}
+    if "all_rows" in options:
+        del shared["rows"]
     call(**cut.spoilt(shared))
 
 
@@ -306,6 +310,7 @@ ENTRY_POINTS: tuple[Callable[[_Cutter], Any], ...] = (
     ),
     lambda cut: _rows(cut, _native.solve_rows),
     lambda cut: _rows(cut, _native.row_gradients, with_factors=True),
+    lambda cut: _rows(cut, _native.row_losses, with_factors=True, all_rows=True),
     lambda cut: _solve(cut, _native.solve_coupled, "coupled"),
     lambda cut: _solve(cut, _native.newton_rows, "newton"),
     lambda cut: _solve(cut, _native.solve_normal, "given"),
