@@ -30,9 +30,9 @@ from forgetcli.model import Array, Factors, SideFactors, negative, plus, still
 from forgetcli.objective import Objective
 
 STEP_COST = 5.5
-"""A step's time in sweeps, but for those done exactly before: the users' gradient and moves, the items' first sweep, three
-Krylov vectors, the last sweep, and the arrays moved between. Its passes grow with k and a sweep with k², so that it is 3
-for 25 million ratings at k = 64, and 4 to 10 for 5 million at k = 32."""
+"""A step's time in sweeps, but for those done exactly before: the users' gradient and moves, the items' first sweep,
+three Krylov vectors, the last sweep, and the arrays moved between. Its passes grow with k and a sweep with k², so that
+it is 3 for 25 million ratings at k = 64, and 4 to 10 for 5 million at k = 32."""
 
 SHARES, SIZES = (0.03, 0.20), (0.07, 0.25)
 """A request is large, or very large, when it takes more than these shares of the records, or when its step, ‖x‖_B
