@@ -45,11 +45,15 @@ class Standing:
     relative_gradient: the gradient's norm over that of the regularisation's part of it. Where the objective is
                        stationary, the loss pulls exactly as hard as the regularisation, and this is 0. It has no unit
                        and does not depend on the data's size.
+    user_gradient,
+    item_gradient:     the same of each side.
     item_norm:         the items' norm in that of their normal matrices.
     """
 
     objective: float
     relative_gradient: float
+    user_gradient: float
+    item_gradient: float
     item_norm: float
 
 
@@ -71,7 +75,7 @@ def standing(
     if value is None:
         losses = users[1] if users else _losses(interactions.by_user, factors.user, factors.item, objective, threads)
         value = float(losses.sum()) + regularisation(factors.item, interactions.item_counts, objective)
-    slack = pull = 0.0
+    slack, pull = [], []
     for view, _, own, other in _both_sides(interactions, factors):
         counts = view.row_counts()
         if users and own is factors.user:
@@ -80,10 +84,15 @@ def standing(
             rows, weights = _sampled(counts)
             some, counts = own.take(rows), counts[rows]
             gradient, _, squares = half_gradients(view, some, other, objective, rows, threads)
-        slack += float(weights @ np.einsum("nk,nk->n", gradient, gradient, dtype=np.float64))
-        pull += float(weights @ (np.square(objective.row_scales(counts)) * some.squares()))
-    relative = float(np.sqrt(slack / pull)) if pull > 0 else float(slack > 0)
-    return Standing(value, relative, float(np.sqrt(max(float(weights @ squares), 0.0))))
+        slack.append(float(weights @ np.einsum("nk,nk->n", gradient, gradient, dtype=np.float64)))
+        pull.append(float(weights @ (np.square(objective.row_scales(counts)) * some.squares())))
+    both = _relative(sum(slack), sum(pull))
+    item_norm = float(np.sqrt(max(float(weights @ squares), 0.0)))
+    return Standing(value, both, _relative(slack[0], pull[0]), _relative(slack[1], pull[1]), item_norm)
+
+
+def _relative(slack: float, pull: float) -> float:
+    return float(np.sqrt(slack / pull)) if pull > 0 else float(slack > 0)
 
 
 FEW_ROWS = 8_000

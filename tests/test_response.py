@@ -270,6 +270,19 @@ def test_a_single_record_is_followed_linearly(name: str, monkeypatch: pytest.Mon
     assert np.linalg.norm(predictions(result.factors) - expected) < FIRST_ORDER * moved
 
 
+def test_items_that_are_far_from_solved_are_not_left_so_again() -> None:
+    data = interactions(n_users=300, n_items=60, density=0.4)
+    model = als.train(data, dataclasses.replace(CONFIGS["plain"], sweeps=10))
+    request = ForgetRequest.of(pairs=[(int(np.asarray(data.users.ids)[7]), _an_item(data, 7))])
+    assert respond(model, request).path == "linear"
+    item = model.factors.item
+    elsewhere = SideFactors(1.05 * item.factors, item.bias)
+    factors = dataclasses.replace(model.factors, item=elsewhere)
+    result = respond(dataclasses.replace(model, factors=factors), request)
+    assert result.path == "exact"
+    assert result.before.item_gradient > response.UNSOLVED[0] * result.before.user_gradient
+
+
 def test_who_keeps_next_to_nothing_does_not_drift_as_with_all(monkeypatch: pytest.MonkeyPatch) -> None:
     data = interactions(n_users=300, n_items=60, density=0.4)
     model = als.train(data, dataclasses.replace(CONFIGS["implicit"], sweeps=8))
