@@ -167,40 +167,29 @@ class NormalInverse:
         direction: SideFactors,
         *,
         tolerance: float = CG_TOLERANCE,
-        expected: float | None = 0.0,
+        expected: float = 0.0,
     ) -> tuple[Array, SideFactors]:
         """How the half gradient at `own` changes, to first order, as `other` moves along a direction: for an entry's
         features φ of the other side and ψ of the own one, weight w and half gradient e of the prediction,
         Σ w (ψ·δ) φ + e δ; and the rows' inverses times that. In float32 models the direction goes through memory in
         16 bits.
 
-        expected: about the product of the two, or less: rows that hardly count in it are not solved as well. None: it
-                  is found out first where that is cheap.
+        expected: about the product of the two, or less: rows that hardly count in it are not solved as well.
         """
         change, _, *solution = self._solved(own, direction, tolerance, expected, with_change=True)
         assert change is not None
         return change, SideFactors(*solution)
 
     def followed(
-        self,
-        own: SideFactors,
-        direction: SideFactors,
-        *,
-        tolerance: float = CG_TOLERANCE,
-        expected: float | None = 0.0,
+        self, own: SideFactors, direction: SideFactors, *, tolerance: float, expected: float | None
     ) -> tuple[float, SideFactors]:
-        """As `coupled`, but in place of the change its product with the solution."""
+        """As `coupled`, but in place of the change its product with the solution. expected: None is found out first
+        where that is cheap."""
         _, products, *solution = self._solved(own, direction, tolerance, expected, with_change=False)
         return float(products.sum()), SideFactors(*solution)
 
     def _solved(
-        self,
-        own: SideFactors,
-        direction: SideFactors,
-        tolerance: float,
-        expected: float | None,
-        *,
-        with_change: bool,
+        self, own: SideFactors, direction: SideFactors, tolerance: float, expected: float | None, *, with_change: bool
     ) -> tuple[Array | None, NDArray[np.float64], Array, Array]:
         objective = self.objective
         return _native.solve_coupled(
