@@ -268,7 +268,7 @@ def train(
 def check_confidences(interactions: Interactions, config: TrainConfig) -> None:
     """Raises DataError when an implicit model is asked to learn from values below 0: a confidence of less than an
     unobserved pair's says nothing, and the equations may have no solution."""
-    if config.objective == "implicit" and len(interactions) and float(interactions.by_user.values.min()) < 0:
+    if config.objective == "implicit" and len(interactions) and interactions.by_user.value_range()[0] < 0:
         raise DataError(
             "an implicit model needs values of at least 0, and the data has values below",
             hint='drop those rows, shift the values, or train with `objective="explicit"`',
@@ -282,9 +282,7 @@ def row_arguments(view: Csr, other: SideFactors, objective: Objective, threads: 
         gram = _native.gram(other.factors, threads=threads)
         gram *= other.factors.dtype.type(objective.background)
     return {
-        "indptr": view.indptr,
-        "indices": view.indices,
-        "values": view.values,
+        "view": view.native,
         "other": other.factors,
         "other_bias": other.bias if objective.biases else None,
         "gram": gram,

@@ -80,11 +80,13 @@ def forget(
     method: Method = "auto",
     sweeps: int = unlearn.DEFAULT_SWEEPS,
     interactions: Data | None = None,
+    in_place: bool = False,
     threads: int = 0,
     on_progress: Progress | None = None,
     on_step: Callable[[str], None] | None = None,
 ) -> ForgetResult:
-    """Removes the requested records from the model; see `unlearn.forget`. The given model stays what it is.
+    """Removes the requested records from the model; see `unlearn.forget`. The given model stays what it is, unless that
+    is asked for.
 
     method:         "auto" takes the second-order step, or trains a small model anew where that costs no more;
                     `ForgetResult.method` says which it was.
@@ -96,6 +98,7 @@ def forget(
         method=method,
         sweeps=sweeps,
         interactions=_given(interactions, threads),
+        in_place=in_place,
         threads=threads,
         on_progress=on_progress,
         on_step=on_step,

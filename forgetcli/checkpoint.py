@@ -15,13 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forgetcli.config import TrainConfig
+from forgetcli.csr import coded_values
 from forgetcli.digests import HashingWriter, OnDigest, hashing_along
 from forgetcli.errors import ModelFileError, NumericalError
 from forgetcli.files import StrPath, atomic_write
 from forgetcli.interactions import Csr, Interactions, Utf8Ids, Vocabulary
 from forgetcli.layout import FORMAT_VERSION, read_texts, require_layout, text_arrays
 from forgetcli.model import Factors, HistoryEntry, Model, SideFactors
-from forgetcli.npz import Archive, open_npz, write_npz
+from forgetcli.npz import Archive, Streamed, open_npz, write_npz
 from forgetcli.profiling import stage
 
 IdKind: TypeAlias = Literal["integer", "text"]
@@ -119,7 +120,25 @@ def inspect(path: StrPath) -> ModelInfo:
         )
 
 
-def _arrays_of(model: Model, interactions: bool) -> dict[str, NDArray[Any]]:
+@dataclass(frozen=True)
+class _Values:
+    """The values of a matrix as an array to be written."""
+
+    matrix: Csr
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return np.dtype(np.float32)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (self.matrix.nnz,)
+
+    def pieces(self) -> Iterator[NDArray[np.float32]]:
+        return self.matrix.value_pieces()
+
+
+def _arrays_of(model: Model, interactions: bool) -> dict[str, NDArray[Any] | Streamed]:
     """By key, in the order of the file."""
     config, user, item = model.config, model.factors.user, model.factors.item
     if user.factors.dtype != config.dtype or model.factors.rank != config.factors:
@@ -135,7 +154,7 @@ def _arrays_of(model: Model, interactions: bool) -> dict[str, NDArray[Any]]:
         for key, array in numbers.items():
             if not _is_finite(array):
                 raise NumericalError(f"the model's {key} has values that are not finite; it was not written")
-    arrays = {
+    arrays: dict[str, NDArray[Any] | Streamed] = {
         **text_arrays(config, model.history),
         **_id_arrays("user", model.users),
         **_id_arrays("item", model.items),
@@ -146,7 +165,7 @@ def _arrays_of(model: Model, interactions: bool) -> dict[str, NDArray[Any]]:
         arrays |= {
             "interactions_indptr": by_user.indptr,
             "interactions_indices": by_user.indices,
-            "interactions_values": by_user.values,
+            "interactions_values": _Values(by_user),
         }
     return arrays
 
@@ -198,12 +217,19 @@ def _is_finite(array: NDArray[Any]) -> bool:
 def _read_interactions(archive: Archive, users: Vocabulary, items: Vocabulary) -> Interactions | None:
     if "interactions_indptr" not in archive.members:
         return None
-    indptr, indices, values = (archive.read(f"interactions_{part}") for part in ("indptr", "indices", "values"))
+    indptr, indices = (archive.read(f"interactions_{part}") for part in ("indptr", "indices"))
+    stored, levels = _read_values(archive, "interactions_values")
     with _naming("interactions"):
-        interactions = Interactions(users, items, Csr(indptr, indices, values, len(items)))
+        interactions = Interactions(users, items, Csr(indptr, indices, stored, len(items), levels))
         with stage("checking"):
             interactions.validate()
         return interactions
+
+
+def _read_values(archive: Archive, key: str) -> tuple[NDArray[Any], NDArray[np.float32] | None]:
+    """The values as `Csr` stores them: they are coded while they are read."""
+    coded = coded_values(archive.members[key].shape[0], archive.pieces(key))
+    return (archive.read(key), None) if coded is None else coded
 
 
 @contextmanager

@@ -45,7 +45,7 @@ class ForgottenPairs:
         entries = request.resolve(data).removal.entries
         view = data.by_user
         users = take_ids(data.users.ids, view.rows_of(entries))
-        return cls(users, take_ids(data.items.ids, view.indices[entries]), view.values[entries])
+        return cls(users, take_ids(data.items.ids, view.indices[entries]), view.values_at(entries))
 
 
 def forgotten_pairs(request: ForgetRequest, original: Model | None, data: Interactions | None) -> ForgottenPairs:

@@ -88,7 +88,7 @@ class Trained:
         theirs = entries[np.repeat(kept, counts)]
         begins = np.concatenate([[0], np.cumsum(counts[kept])])
         columns = data.by_user.indices
-        lost = Csr(begins, columns[theirs], data.by_user.values[theirs], data.n_items)
+        lost = Csr(begins, columns[theirs], data.by_user.values_at(theirs), data.n_items)
         losses = np.bincount(columns[entries], minlength=data.n_items)[remaining.item_rows]
         items = factors.item.take(remaining.item_rows)
         vanished = np.ones(data.n_items, np.bool_)

@@ -105,7 +105,9 @@ class Interactions:
             raise DataError(str(error)) from error
         users = users if kept_users is None else users.take(kept_users, threads)
         items = items if kept_items is None else items.take(kept_items, threads)
-        return cls(users, items, Csr(indptr, indices, kept_values, len(items)))
+        with stage("coding values"):
+            by_user = Csr(indptr, indices, kept_values, len(items)).compact()
+        return cls(users, items, by_user)
 
     @classmethod
     def from_arrays(
@@ -202,12 +204,14 @@ class Interactions:
     def suited_objective(self) -> Literal["explicit", "implicit"]:
         """The objective for who does not name one: implicit where all values are the same and above 0, for then they
         say who had what, and not how it was liked: an explicit model would predict that one value everywhere."""
-        values = self.by_user.values
-        return "implicit" if len(values) and 0 < values.min() == values.max() else "explicit"
+        if not len(self):
+            return "explicit"
+        low, high = self.by_user.value_range()
+        return "implicit" if 0 < low == high else "explicit"
 
     def mean_value(self) -> float:
-        """The mean of the values, summed in float64 in the order of by_user; 0 without interactions."""
-        return float(self.by_user.values.mean(dtype=np.float64)) if len(self) else 0.0
+        """The mean of the values, summed in float64; 0 without interactions."""
+        return self.by_user.value_sum() / len(self) if len(self) else 0.0
 
     def emptied_by(self, removal: Removal) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The users and the items, row numbers, that a removal leaves without an interaction."""
@@ -226,26 +230,31 @@ class Interactions:
         moved = theirs.by_user.indptr[rows] - self.by_user.indptr[rows]
         return theirs, Removal(removal.entries + moved)
 
-    def without(self, removal: Removal, threads: int = 0) -> Remaining:
+    def without(self, removal: Removal, threads: int = 0, *, in_place: bool = False) -> Remaining:
         """What is left, equal in every bit to the interactions built without the removed ones.
 
-        Where by_item has been made already, that of the rest is made from it.
+        Where by_item has been made already, that of the rest is made from it. in_place: in the memory of these
+        interactions, which are of no use afterwards.
         """
         if len(removal.entries) == 0:
             return Remaining(self, np.arange(self.n_users), np.arange(self.n_items))
         with stage("removing"):
             users, items = self.emptied_by(removal)
+            mirrored = None
+            if "by_item" in vars(self):
+                rows, columns = self.by_user.rows_of(removal.entries), self.by_user.indices[removal.entries]
+                mirrored = np.sort(self.by_item.find(columns, rows))
             user_rows = np.delete(np.arange(self.n_users), users)
             item_rows = np.delete(np.arange(self.n_items), items)
             interactions = Interactions(
                 self.users.take(user_rows, threads) if len(users) else self.users,
                 self.items.take(item_rows, threads) if len(items) else self.items,
-                self.by_user.without(removal.entries, users, items, threads),
+                self.by_user.without(removal.entries, users, items, in_place=in_place, threads=threads),
             )
-            if "by_item" in vars(self):
-                rows, columns = self.by_user.rows_of(removal.entries), self.by_user.indices[removal.entries]
-                entries = self.by_item.find(columns, rows)
-                vars(interactions)["by_item"] = self.by_item.without(np.sort(entries), items, users, threads)
+            if mirrored is not None:
+                vars(interactions)["by_item"] = self.by_item.without(
+                    mirrored, items, users, in_place=in_place, threads=threads
+                )
         return Remaining(interactions, user_rows, item_rows)
 
     def validate(self, threads: int = 0) -> None:
@@ -306,11 +315,9 @@ def split_holdout(interactions: Interactions, fraction: float, seed: int) -> tup
     if not 0 < fraction < 1:
         raise UsageError(f"`fraction` must be above 0 and below 1, not {fraction!r}")
     view = interactions.by_user
-    entries = _native.csr_holdout(
-        view.indptr, view.indices, interactions.users.keys(), interactions.items.keys(), seed, fraction
-    )
+    entries = _native.csr_holdout(view.native, interactions.users.keys(), interactions.items.keys(), seed, fraction)
     users, items = view.rows_of(entries).astype(np.int32), view.indices[entries]
-    return interactions.without(Removal(entries)).interactions, Heldout(users, items, view.values[entries], 0)
+    return interactions.without(Removal(entries)).interactions, Heldout(users, items, view.values_at(entries), 0)
 
 
 def _column(name: str, array: NDArray[Any], dtype: type[np.generic]) -> NDArray[Any]:

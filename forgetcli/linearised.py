@@ -23,7 +23,7 @@ with the square of it: far below what the Lanczos process is stopped at."""
 ITEM_TOLERANCE = 0.01
 """The same, of B⁻¹ CᵀA⁻¹C q, of which q − B⁻¹ S q may be the small difference that is looked for: a fourth."""
 
-NEWTON_TOLERANCE = 1e-3
+NEWTON_TOLERANCE = 3e-3
 """The same, where the solution itself is used: what the float32 of a model and a retrain's seed leave is more."""
 
 CG_ITERATIONS = 20

@@ -107,7 +107,7 @@ def kept_pairs(
     counts = seen.row_counts()[pairs.users]
     drawn = np.floor(rng.random(len(pairs)) * counts).astype(np.int64)
     users, entries = pairs.users[counts > 0], (seen.indptr[pairs.users] + drawn)[counts > 0]
-    return users, seen.indices[entries].astype(np.int64), seen.values[entries].astype(np.float64)
+    return users, seen.indices[entries].astype(np.int64), seen.values_at(entries).astype(np.float64)
 
 
 def attack_scores(factors: Factors, pairs: MatchedPairs, *, explicit: bool) -> AttackScores:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from forgetcli import _native
 from forgetcli.config import Side, TrainConfig
+from forgetcli.csr import made_writeable
 from forgetcli.interactions import Interactions, Vocabulary
 
 Array: TypeAlias = NDArray[np.floating[Any]]
@@ -18,6 +19,9 @@ Array: TypeAlias = NDArray[np.floating[Any]]
 
 _BLOCK_ELEMENTS = 1 << 17
 """Factors gathered at a time for predictions: they stay in a core's own cache."""
+
+_BLOCK_ROWS = 1 << 12
+"""Rows moved at a time within their own memory."""
 
 
 @dataclass(frozen=True)
@@ -47,10 +51,16 @@ class SideFactors:
         """The given factors, with biases of zero."""
         return cls(factors, np.zeros(len(factors), factors.dtype))
 
-    def take(self, rows: NDArray[np.integer[Any]]) -> SideFactors:
-        """These rows, in ascending order; itself where they are all of them."""
+    def take(self, rows: NDArray[np.integer[Any]], *, in_place: bool = False) -> SideFactors:
+        """These rows, in ascending order; itself where they are all of them. in_place: in the memory of this one, where
+        that can be written to; it is of no use afterwards."""
         if len(rows) == len(self):
             return self
+        if in_place and made_writeable(self.factors):
+            for begin in range(0, len(rows), _BLOCK_ROWS):  # none comes to lie behind where it was
+                some = rows[begin : begin + _BLOCK_ROWS]
+                self.factors[begin : begin + len(some)] = self.factors[some]
+            return SideFactors(self.factors[: len(rows)], self.bias[rows])
         factors = np.take(self.factors, rows, axis=0, out=_native.empty(self.factors, len(rows)), mode="clip")
         return SideFactors(factors, self.bias[rows])
 

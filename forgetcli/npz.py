@@ -13,7 +13,7 @@ import re
 import stat
 import struct
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedReader
@@ -39,6 +39,21 @@ _HEADER = re.compile(
 """What NumPy writes for a plain dtype and up to two axes. Lengths below 10^12 keep every product within 64 bits."""
 
 
+class Streamed(Protocol):
+    """An array that is made while it is written."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """As an array's."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """As an array's."""
+
+    def pieces(self) -> Iterator[NDArray[Any]]:
+        """Its elements, in order: as often as they are asked for, and the same each time."""
+
+
 class Writable(Protocol):
     """What bytes are written to."""
 
@@ -46,7 +61,7 @@ class Writable(Protocol):
         """Writes all of the data."""
 
 
-def write_npz(file: Writable, arrays: Mapping[str, NDArray[Any]]) -> None:
+def write_npz(file: Writable, arrays: Mapping[str, NDArray[Any] | Streamed]) -> None:
     """Writes the arrays, in their order, as members `<key>.npy`; the bytes depend on the arrays alone.
 
     Array data starts at a multiple of 64 bytes, so that it can be memory-mapped. Nothing is copied but an array that
@@ -55,29 +70,35 @@ def write_npz(file: Writable, arrays: Mapping[str, NDArray[Any]]) -> None:
     entries: list[bytes] = []
     position = 0
     for key, array in arrays.items():
-        name, header, data = f"{key}.npy".encode("ascii"), _npy_header(array), _bytes_of(array)
+        name, header = f"{key}.npy".encode("ascii"), _npy_header(array.dtype, array.shape)
         with stage("checksums"):
-            size, checksum = len(header) + len(data), zlib.crc32(data, zlib.crc32(header))
+            size, checksum = len(header), zlib.crc32(header)
+            for piece in _pieces(array):
+                size, checksum = size + len(piece), zlib.crc32(piece, checksum)
         entries.append(directory_entry(position, name, size, checksum))
         start = local_header(position, name, size, checksum) + header
         with stage("bytes"):
             file.write(start)
-            for at in range(0, len(data), _PIECE):
-                file.write(data[at : at + _PIECE])
-        position += len(start) + len(data)
+            for piece in _pieces(array):
+                file.write(piece)
+        position += len(start) + size - len(header)
     file.write(directory(position, entries))
 
 
-def _npy_header(array: NDArray[Any]) -> bytes:
-    if array.dtype.hasobject or array.dtype.newbyteorder("<") != array.dtype:
-        raise ValueError(f"an array of {array.dtype} cannot be written")
-    text = f"{{'descr': '{array.dtype.str}', 'fortran_order': False, 'shape': {array.shape}, }}".encode("ascii")
+def _npy_header(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
+    if dtype.hasobject or dtype.newbyteorder("<") != dtype:
+        raise ValueError(f"an array of {dtype} cannot be written")
+    text = f"{{'descr': '{dtype.str}', 'fortran_order': False, 'shape': {shape}, }}".encode("ascii")
     filling = b" " * (-(_START.size + len(text) + 1) % ALIGNMENT)
     return _START.pack(_MAGIC, 1, 0, len(text) + len(filling) + 1) + text + filling + b"\n"
 
 
-def _bytes_of(array: NDArray[Any]) -> memoryview:
-    return array.reshape(-1).view(np.uint8).data
+def _pieces(array: NDArray[Any] | Streamed) -> Iterator[memoryview]:
+    if not isinstance(array, np.ndarray):
+        yield from (piece.view(np.uint8).data for piece in array.pieces())
+        return
+    data = array.reshape(-1).view(np.uint8).data
+    yield from (data[at : at + _PIECE] for at in range(0, len(data), _PIECE))
 
 
 @dataclass(frozen=True)
@@ -131,23 +152,36 @@ class Archive:
         except UnicodeDecodeError as error:
             raise ModelFileError(f"{key} is not valid Unicode") from error
 
+    def pieces(self, key: str) -> Iterator[NDArray[Any]]:
+        """The elements of a member, piece by piece, each in memory that the next one takes. Raises ModelFileError, at
+        the end when its checksum does not hold."""
+        member = self.members[key]
+        buffer = np.empty(min(member.size, _PIECE), np.uint8)
+        pieces = (buffer[: min(_PIECE, member.size - at)] for at in range(0, member.size, _PIECE))
+        yield from (piece.view(member.dtype) for piece in self._fill(member, pieces))
+
     def _read_bytes(self, member: Member) -> NDArray[np.uint8]:
         buffer = np.empty(member.size + ALIGNMENT, np.uint8)
         skipped = -buffer.ctypes.data % ALIGNMENT
         buffer = buffer[skipped : skipped + member.size]
-        data, checksum = buffer.data, zlib.crc32(member.header)
-        self.file.seek(member.start)
-        for at in range(0, len(data), _PIECE):
-            piece = data[at : at + _PIECE]
-            if self.file.readinto(piece) != len(piece):
+        for _ in self._fill(member, (buffer[at : at + _PIECE] for at in range(0, member.size, _PIECE))):
+            pass
+        return buffer
+
+    def _fill(self, member: Member, pieces: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
+        """Reads a member's elements into the pieces, which have its size."""
+        checksum, at = zlib.crc32(member.header), member.start
+        for piece in pieces:
+            self.file.seek(at)
+            if self.file.readinto(piece.data) != len(piece):
                 raise ModelFileError(f"the file ends inside {member.key}")
-            checksum = zlib.crc32(piece, checksum)
+            checksum, at = zlib.crc32(piece.data, checksum), at + len(piece)
+            yield piece
         if checksum != member.checksum:
             raise ModelFileError(
                 f"{member.key} is damaged: its checksum does not hold",
                 hint="copy the file again from where it was whole",
             )
-        return buffer
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import numpy as np
 from forgetcli.als import Evaluate, Progress, check_confidences, descend, train
 from forgetcli.errors import DataError
 from forgetcli.gradient import Standing, standing
-from forgetcli.interactions import Interactions, Remaining
+from forgetcli.interactions import Interactions, Remaining, Removal
 from forgetcli.model import Factors, HistoryEntry, Model
 from forgetcli.momentum import momentum_weight
 from forgetcli.objective import Objective
@@ -86,6 +86,7 @@ def forget(
     method: Method = "auto",
     sweeps: int = DEFAULT_SWEEPS,
     interactions: Interactions | None = None,
+    in_place: bool = False,
     threads: int = 0,
     on_progress: Progress | None = None,
     on_step: Callable[[str], None] | None = None,
@@ -97,33 +98,38 @@ def forget(
     method "response": the second-order step of `response`, then one exact sweep: to the level of a retrain.
     method "sweeps":   so many warm ALS sweeps on what remains (Unlearn-ALS: Xu et al. 2023).
     method "retrain":  see `retrain`, with the model's own seed.
-    interactions:      the training data of a model that was saved without it. Where nobody else holds it, its memory
-                       is free again when the records have been removed.
+    interactions:      the training data of a model that was saved without it.
+    in_place:          in the memory of the model and its data, where that is possible: neither is of any use
+                       afterwards, unless nothing of the request was found.
 
     A request of which nothing is found changes nothing. Raises DataError when the model has no data and none is
     given, and when the request leaves nothing.
     """
     data = training_data(model, interactions)
-    del interactions
     if model.config.solved_last == "users":
-        return _forget_transposed(model, data, request, method, sweeps, threads, on_progress, on_step)
+        return _forget_transposed(model, data, request, method, sweeps, in_place, threads, on_progress, on_step)
     resolution = request.resolve(data)
     if resolution.counts.interactions == 0:
         return _unchanged(model, data, resolution)
-    remaining = _remaining(data, resolution)
-    left = remaining.interactions
     if method == "auto":
         method = _cheaper(len(resolution.removal.entries) / len(data), model, data)
-    trained_objective, objective = Objective.of(model.config, data), Objective.of(model.config, left)
-    if not _settling_sweeps(model):  # then no more is needed of the data before
-        data, removal = data.around(resolution.removal)
-        resolution = dataclasses.replace(resolution, removal=removal)
+    trained_objective, settling = Objective.of(model.config, data), _settling_sweeps(model)
+    # Unless it is to be swept, no more is needed of the data before than what surrounds the records.
+    before = _Before(data, resolution.removal) if settling else _Before(*data.around(resolution.removal))
+    in_place = in_place and not settling
+    remaining = _remaining(data, resolution, in_place)
+    del data, interactions
+    left = remaining.interactions
+    objective = Objective.of(model.config, left)
+    factors = model.factors
+    if in_place:
+        factors = dataclasses.replace(factors, user=factors.user.take(remaining.user_rows, in_place=True))
     if method == "response":
         options = Options(threads=threads, on_step=on_step)
-        step = _response(model, data, resolution, remaining, trained_objective, objective, options)
+        step = _response(model, factors, before, remaining, trained_objective, objective, options)
     else:
-        kept = _kept_factors(model.factors, remaining)
-        before = standing(left, kept, trained_objective, threads=threads)
+        kept = _kept_factors(factors, remaining)
+        stood = standing(left, kept, trained_objective, threads=threads)
         if method == "retrain":
             trained = train(left, model.config, threads=threads, on_progress=on_progress)
             factors, history = trained.factors, trained.history
@@ -138,7 +144,7 @@ def forget(
                 threads=threads,
                 on_progress=on_progress,
             )
-        step = _Step(factors, history, before, len(history))
+        step = _Step(factors, history, stood, len(history))
     past = () if method == "retrain" else _blank(model.history)
     return ForgetResult(
         model=Model(model.config, step.factors, left.users, left.items, past + step.history, left),
@@ -167,22 +173,30 @@ class _Step:
     after: Standing | None = None
 
 
+@dataclass(frozen=True)
+class _Before:
+    """The data before, of the users that lose some at least, and what goes of it."""
+
+    data: Interactions
+    removal: Removal
+
+
 def _response(
     model: Model,
-    data: Interactions,
-    resolution: Resolution,
+    start: Factors,
+    known: _Before,
     remaining: Remaining,
     before: Objective,
     after: Objective,
     options: Options,
 ) -> _Step:
-    """The second-order step, from factors that are settled first where they need it."""
-    start, settling, sweeps = model.factors, _settling_sweeps(model), trained_sweeps(model)
+    """The second-order step, from factors that are settled first where they need it; all of the data is known then."""
+    settling, sweeps = _settling_sweeps(model), trained_sweeps(model)
     if settling:
-        start, _ = descend(data, start.item, before, sweeps=settling, threads=options.threads)
+        start, _ = descend(known.data, start.item, before, sweeps=settling, threads=options.threads)
     response = respond(
-        data,
-        resolution.removal,
+        known.data,
+        known.removal,
         remaining,
         start,
         before,
@@ -208,6 +222,7 @@ def _forget_transposed(
     request: ForgetRequest,
     method: Method,
     sweeps: int,
+    in_place: bool,
     threads: int,
     on_progress: Progress | None,
     on_step: Callable[[str], None] | None,
@@ -223,6 +238,7 @@ def _forget_transposed(
         request.transposed(),
         method=method,
         sweeps=sweeps,
+        in_place=in_place,
         threads=threads,
         on_progress=on_progress,
         on_step=on_step,
@@ -300,13 +316,13 @@ def _unchanged(model: Model, data: Interactions, resolution: Resolution) -> Forg
     return ForgetResult(model, resolution.counts, 0, 0, None, None, 0, 0, None, None)
 
 
-def _remaining(data: Interactions, resolution: Resolution) -> Remaining:
+def _remaining(data: Interactions, resolution: Resolution, in_place: bool = False) -> Remaining:
     if resolution.counts.interactions == len(data):
         raise DataError(
             "the request leaves nothing: every interaction of the model would be forgotten",
             hint="delete the model file instead",
         )
-    return data.without(resolution.removal)
+    return data.without(resolution.removal, in_place=in_place)
 
 
 def _kept_factors(factors: Factors, remaining: Remaining) -> Factors:

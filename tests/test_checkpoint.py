@@ -401,3 +401,25 @@ def test_a_model_that_is_not_there_is_an_error_of_the_file_system(tmp_path: Path
     for read in (load, inspect):
         with pytest.raises(FileSystemError, match="no such file or directory"):
             read(tmp_path / "model.npz")
+
+
+@pytest.mark.parametrize("different", [1, 256, 257, 40_000])
+def test_values_are_the_same_however_many_there_are(tmp_path: Path, different: int) -> None:
+    users, items = Vocabulary(np.arange(600)), Vocabulary(np.arange(500))
+    values = np.random.default_rng(0).permutation(np.arange(300_000) % different).astype(np.float32)
+    by_user = Csr(np.arange(601) * 500, np.tile(np.arange(500, dtype=np.int32), 600), values, 500)
+    factors = Factors(
+        SideFactors.without_bias(np.ones((600, 2), np.float32)),
+        SideFactors.without_bias(np.ones((500, 2), np.float32)),
+        0.0,
+    )
+    data = Interactions(users, items, by_user)
+    save(Model(TrainConfig(factors=2), factors, users, items, HISTORY, data), tmp_path / "model.npz")
+    with np.load(tmp_path / "model.npz") as arrays:
+        assert arrays["interactions_values"].tobytes() == values.tobytes()
+    read = load(tmp_path / "model.npz")
+    assert read.interactions is not None
+    assert read.interactions.by_user.values.tobytes() == values.tobytes()
+    assert (read.interactions.by_user.levels is not None) == (different <= 256)
+    save(read, tmp_path / "again.npz")
+    assert (tmp_path / "again.npz").read_bytes() == (tmp_path / "model.npz").read_bytes()

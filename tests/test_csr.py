@@ -97,3 +97,81 @@ def test_arrays_that_do_not_make_a_matrix_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=r"indptr|length"):
         csr(indptr, indices, values, 1)
+
+
+# Values in a byte each
+
+
+def row_of(values: list[float]) -> Csr:
+    n = len(values)
+    return Csr(np.array([0, n]), np.arange(n, dtype=np.int32), np.array(values, np.float32), n)
+
+
+numbers = st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), max_size=40)
+
+
+@given(numbers)
+def test_coded_values_are_the_same_values(values: list[float]) -> None:
+    plain = row_of(values)
+    coded = plain.compact()
+    assert coded.levels is not None
+    assert coded.values.tobytes() == plain.values.tobytes()
+    assert b"".join(piece.tobytes() for piece in coded.value_pieces()) == plain.values.tobytes()
+    entries = np.arange(0, len(values), 3)
+    assert coded.values_at(entries).tobytes() == plain.values_at(entries).tobytes()
+    assert coded.compact() is coded
+    assert_same_csr(coded.transpose(), plain.transpose())
+    assert coded.row_sums().tolist() == plain.row_sums().tolist()
+    if values:
+        assert coded.value_range() == plain.value_range()
+        scale = float(np.abs(plain.values).sum(dtype=np.float64))
+        assert coded.value_sum() == pytest.approx(plain.value_sum(), rel=1e-12, abs=1e-12 * scale)
+
+
+def test_a_byte_tells_256_values_apart() -> None:
+    most = row_of([*range(256), 7.0, 255.0, -0.0])
+    assert most.compact().levels is None  # -0 is a value of its own
+    assert row_of([*range(256), 7.0, 255.0]).compact().levels is not None
+
+
+def test_no_value_that_has_gone_is_in_the_range() -> None:
+    left = row_of([9.0, 1.0, 2.0]).compact().without(np.array([0]), np.array([], np.int64), np.array([0]))
+    assert left.value_range() == (1.0, 2.0)
+    assert left.value_sum() == 3.0
+
+
+def test_what_is_left_is_stored_as_if_there_had_never_been_more() -> None:
+    left = row_of(list(range(300))).without(np.arange(200), np.array([], np.int64), np.arange(200))
+    assert left.levels is not None
+
+
+@pytest.mark.parametrize("compact", [False, True])
+@given(rows=pairs, data=st.data())
+def test_in_place_is_left_what_is_left(compact: bool, rows: list[Pair], data: st.DataObject) -> None:
+    view = interactions_of(rows).by_user
+    values = view.values.copy()
+    mine = Csr(view.indptr.copy(), view.indices.copy(), values, view.n_columns)
+    mine = mine.compact() if compact else mine
+    gone = np.array(sorted(data.draw(st.sets(st.integers(0, view.nnz - 1)))) if view.nnz else [], np.int64)
+    counts, columns = view.row_counts(), view.column_counts()
+    lost, lost_columns = (
+        np.bincount(numbers, minlength=n)
+        for numbers, n in ((view.rows_of(gone), view.n_rows), (view.indices[gone], view.n_columns))
+    )
+    empty = (
+        np.flatnonzero((lost > 0) & (lost == counts)),
+        np.flatnonzero((lost_columns > 0) & (lost_columns == columns)),
+    )
+    expected = view.without(gone, *empty)
+    found = mine.without(gone, *empty, in_place=True)
+    assert_same_csr(found, expected)
+    assert found.nnz == 0 or np.shares_memory(found.indices, mine.indices)
+
+
+def test_memory_that_must_not_be_written_to_is_not() -> None:
+    plain = row_of([1.0, 2.0, 3.0])
+    borrowed = np.frombuffer(plain.indices.tobytes(), np.int32)
+    kept = Csr(plain.indptr, borrowed, plain.values.copy(), 3)
+    left = kept.without(np.array([0]), np.array([], np.int64), np.array([], np.int64), in_place=True)
+    assert left.indices.tolist() == [1, 2]
+    assert borrowed.tolist() == [0, 1, 2]

@@ -221,6 +221,30 @@ def test_removing_from_many_agrees_with_a_mask(threads: int) -> None:
     assert_same(left, built)
 
 
+@pytest.mark.parametrize("threads", THREADS)
+def test_removing_in_place_leaves_the_same(threads: int) -> None:
+    rows, columns = many_pairs(300_000, 3000, 5000)
+    ratings = np.random.default_rng(1).integers(1, 6, len(rows)).astype(np.float32)
+
+    def everything() -> Interactions:
+        made = Interactions.from_pairs(*numbered(3000, 5000), rows, columns, ratings)
+        view = made.by_user  # in memory of its own, as a file is read to
+        own = Csr(view.indptr.copy(), view.indices.copy(), view.values.copy(), view.n_columns).compact()
+        return Interactions(made.users, made.items, own)
+
+    view = everything().by_user
+    mask = (np.random.default_rng(3).random(view.nnz) < 0.4) | (view.row_numbers() == 17) | (view.indices == 4711)
+    removal = Removal(np.flatnonzero(mask))
+    expected = everything().without(removal, threads).interactions
+    both_views = everything()
+    assert both_views.by_item.nnz == len(both_views)
+    for given_up in (everything(), both_views):
+        left = given_up.without(removal, threads, in_place=True).interactions
+        assert_same(left, expected)
+        assert_same_csr(left.by_item, expected.by_user.transpose())
+        left.validate()
+
+
 def test_removing_nothing_is_the_identity() -> None:
     everything = interactions_of([(1, 2, 3.0), (2, 2, 1.0)])
     assert everything.without(Removal(np.zeros(0, np.int64))).interactions is everything

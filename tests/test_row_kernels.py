@@ -46,13 +46,15 @@ def make_problem(kind: str, rank: int, counts: list[int], *, n_other: int = 300,
     )
 
 
+def view_of(problem: RowProblem) -> _native.View:
+    return _native.View(problem.indptr, problem.indices, problem.values, len(problem.other), 1)
+
+
 def arguments(problem: RowProblem, dtype: type) -> dict[str, Any]:
     bias = problem.other_bias
     other = problem.other.astype(dtype)
     return {
-        "indptr": problem.indptr,
-        "indices": problem.indices,
-        "values": problem.values,
+        "view": view_of(problem),
         "other": other,
         "other_bias": None if bias is None else bias.astype(dtype),
         "gram": (problem.background * _native.gram(other, threads=1)).astype(dtype) if problem.background else None,
@@ -253,11 +255,6 @@ def broken(problem: RowProblem, **changes: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("name", "change"),
     [
-        ("an index past the end", {"indices": np.array([0, 1, 300], np.int32)}),
-        ("a negative index", {"indices": np.array([-1, 1, 2], np.int32)}),
-        ("indptr that decreases", {"indptr": np.array([0, 3, 2, 3], np.int64)}),
-        ("indptr that ends early", {"indptr": np.array([0, 2], np.int64)}),
-        ("values of another length", {"values": np.ones(4, np.float32)}),
         ("a bias of another length", {"other_bias": np.ones(7, np.float32)}),
         ("a Gram of another rank", {"gram": np.eye(5, dtype=np.float32)}),
     ],
@@ -266,6 +263,88 @@ def test_arrays_that_do_not_belong_together_are_refused(name: str, change: dict[
     problem = make_problem("plain", 8, [1, 2])
     with pytest.raises(ValueError, match=r"."):
         _native.solve_rows(**broken(problem, **change), rows=None, threads=1)
+
+
+@pytest.mark.parametrize(
+    ("match", "change"),
+    [
+        ("an index", {"indices": np.array([0, 1, 300], np.int32)}),
+        ("an index", {"indices": np.array([-1, 1, 2], np.int32)}),
+        ("decreases", {"indptr": np.array([0, 3, 2, 3], np.int64)}),
+        ("end at", {"indptr": np.array([0, 2], np.int64)}),
+        ("differ in length", {"values": np.ones(4, np.float32)}),
+        ("start at 0", {"indptr": np.array([1, 3], np.int64)}),
+        ("out of range", {"n_columns": -1}),
+    ],
+)
+def test_a_view_of_arrays_that_lead_astray_is_refused(match: str, change: dict[str, Any]) -> None:
+    sound = {
+        "indptr": np.array([0, 3], np.int64),
+        "indices": np.array([0, 1, 2], np.int32),
+        "values": np.ones(3, np.float32),
+        "n_columns": 300,
+        "threads": 1,
+    }
+    _native.View(**sound)
+    with pytest.raises(ValueError, match=match):
+        _native.View(**(sound | change))
+
+
+def test_other_has_a_row_for_each_column() -> None:
+    problem = make_problem("plain", 8, [1, 2])
+    view = _native.View(problem.indptr, problem.indices, problem.values, len(problem.other) + 1, 1)
+    with pytest.raises(ValueError, match="for each column"):
+        _native.solve_rows(**broken(problem, view=view), rows=None, threads=1)
+
+
+@pytest.mark.parametrize("kind", ["biased", "implicit"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_coded_values_give_the_same_bits(kind: str, dtype: type, instruction_set: str) -> None:
+    problem = make_problem(kind, 20, [1, 0, 300, 7])
+    levels = np.array([1.0, 2.5, 4.0], np.float32)
+    codes = np.random.default_rng(0).integers(0, 3, len(problem.values)).astype(np.uint8)
+    whole = _native.View(problem.indptr, problem.indices, levels[codes], len(problem.other), 1)
+    coded = _native.View(problem.indptr, problem.indices, codes, levels, len(problem.other), 1)
+    rng = np.random.default_rng(1)
+    point = {"factors": rng.normal(size=(4, 20)).astype(dtype), "bias": rng.normal(size=4).astype(dtype)}
+    told = arguments(problem, dtype)
+    inverse = without_gram(problem, dtype) | iteration(problem, dtype) | {"threads": 1}
+    all_move = rng.normal(size=problem.other.shape).astype(dtype)
+    few_move = all_move * (np.arange(len(all_move)) % 9 == 0)[:, None].astype(dtype)
+    conjugate = {
+        "vectors": np.eye(20 + problem.with_bias, dtype=dtype),
+        **{name: np.ones(20 + problem.with_bias, dtype) for name in ("dense", "slope", "offset")},
+    }
+
+    def coupled(solved: dict[str, Any], direction: Any) -> tuple[Any, ...]:
+        return _native.solve_coupled(
+            **solved,
+            **point,
+            direction=direction,
+            direction_bias=None,
+            direction_gram=None,
+            expected=None,
+            with_change=True,
+            half=False,
+        )
+
+    def everything(view: _native.View) -> list[Any]:
+        mine, solved = told | {"view": view, "threads": 1}, inverse | {"view": view}
+        weighted = {name: value for name, value in solved.items() if name not in ("other_bias", "target")}
+        entries = {name: value for name, value in mine.items() if name != "gram"}
+        return [
+            *_native.solve_rows(**mine, rows=None),
+            *_native.row_gradients(**mine, **point, rows=None),
+            _native.row_losses(**mine, **point),
+            *_native.newton_rows(**solved, **point, held=None, rows=None),
+            *_native.solve_normal(**weighted, rhs=_native.row_gradients(**mine, **point, rows=None)[0], rows=None),
+            *coupled(solved, all_move),
+            *coupled(solved, few_move),
+            *_native.conjugate_rows(**entries, **conjugate, **point, steps=2, rows=None),
+        ]
+
+    for ours, theirs in zip(everything(coded), everything(whole), strict=True):
+        assert np.asarray(ours).tobytes() == np.asarray(theirs).tobytes()
 
 
 def test_a_listed_row_that_does_not_exist_is_refused() -> None:

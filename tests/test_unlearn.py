@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import dataclasses
 import weakref
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forgetcli import als, unlearn
+from forgetcli import als, checkpoint, unlearn
 from forgetcli.errors import DataError
 from forgetcli.interactions import Interactions
 from forgetcli.model import HistoryEntry, Model
@@ -54,6 +55,26 @@ def test_a_retrain_is_training_on_data_that_never_held_the_records(name: str) ->
     model, request = als.train(interactions(), CONFIGS[name]), some_request()
     retrained, _ = unlearn.retrain(model, request)
     assert_same_model(retrained, als.train(remaining_triples(request), CONFIGS[name]))
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("method", ["response", "sweeps", "retrain"])
+def test_in_place_the_same_is_forgotten(name: str, method: unlearn.Method, tmp_path: Path) -> None:
+    checkpoint.save(als.train(interactions(), CONFIGS[name]), tmp_path / "model.npz")
+    expected = unlearn.forget(checkpoint.load(tmp_path / "model.npz"), some_request(), method=method)
+    model = checkpoint.load(tmp_path / "model.npz")
+    assert model.interactions is not None
+    memory = model.interactions.by_user.indices, model.factors.user.factors
+    found = unlearn.forget(model, some_request(), method=method, in_place=True)
+    assert_same_model(found.model, expected.model)
+    assert (found.before, found.after, found.counts) == (expected.before, expected.after, expected.counts)
+    assert found.model.interactions is not None
+    assert np.shares_memory(found.model.interactions.by_user.indices, memory[0])
+
+
+def test_in_place_a_model_stays_of_which_nothing_is_found() -> None:
+    model = als.train(interactions(), next(iter(CONFIGS.values())))
+    assert unlearn.forget(model, ForgetRequest.of(users=[-1]), in_place=True).model is model
 
 
 @pytest.mark.parametrize("name", CONFIGS)

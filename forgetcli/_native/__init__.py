@@ -2,6 +2,9 @@
 them meaning."""
 
 from forgetcli._native._kernels import (
+    Coder,
+    View,
+    code_counts,
     conjugate_rows,
     csr_column_counts,
     csr_entries_of_columns,
@@ -9,8 +12,10 @@ from forgetcli._native._kernels import (
     csr_from_pairs,
     csr_holdout,
     csr_remove,
+    csr_remove_in_place,
     csr_transpose,
     csr_validate,
+    decode_values,
     empty,
     gram,
     inner_product,
@@ -37,6 +42,9 @@ from forgetcli._native._kernels import (
 )
 
 __all__ = [
+    "Coder",
+    "View",
+    "code_counts",
     "conjugate_rows",
     "csr_column_counts",
     "csr_entries_of_columns",
@@ -44,8 +52,10 @@ __all__ = [
     "csr_from_pairs",
     "csr_holdout",
     "csr_remove",
+    "csr_remove_in_place",
     "csr_transpose",
     "csr_validate",
+    "decode_values",
     "empty",
     "gram",
     "inner_product",

@@ -1,7 +1,7 @@
 """What the extension module offers. Arrays are C-contiguous and aligned; a wrong shape raises ValueError, a wrong dtype
 TypeError. `threads` changes no result: 0 are as many as there are processors, and more than 1024 as many as that."""
 
-from typing import Any, TypedDict, Unpack
+from typing import Any, TypedDict, Unpack, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,14 +20,86 @@ def instruction_set() -> str:
 def use_instruction_set(name: str) -> None:
     """For tests and benchmarks: use this one from now on. Raises ValueError for one that the machine lacks."""
 
+# Interactions in compressed sparse rows (csr_build.cpp, csr_change.cpp; the meaning is in csr.h)
+
+_Int32 = NDArray[np.int32]
+_Int64 = NDArray[np.int64]
+_Floats = NDArray[np.float32]
+_Codes = NDArray[np.uint8]
+_Keys = NDArray[np.uint64]
+
+class View:
+    """A matrix in compressed rows: its arrays, checked once, which nobody may change afterwards. The values are given
+    as they are, or as the numbers of at most 256 levels. Raises ValueError saying what is wrong."""
+
+    @overload
+    def __init__(self, indptr: _Int64, indices: _Int32, values: _Floats, n_columns: int, threads: int) -> None: ...
+    @overload
+    def __init__(
+        self, indptr: _Int64, indices: _Int32, codes: _Codes, levels: _Floats, n_columns: int, threads: int
+    ) -> None: ...
+
+class Coder:
+    """Makes codes of values that come piece by piece."""
+
+    def __init__(self) -> None: ...
+    def encode(self, values: _Floats, codes: _Codes) -> bool:
+        """Writes the values' codes. False when there are more than 256 different values: then they are of no use."""
+
+    def levels(self) -> _Floats:
+        """The different values, in the order in which they came."""
+
+def decode_values(codes: _Codes, levels: _Floats, threads: int) -> _Floats:
+    """The values (n,) that the codes stand for."""
+
+def code_counts(codes: _Codes, threads: int) -> _Int64:
+    """(256,): how often each code occurs."""
+
+def csr_from_pairs(
+    rows: _Int32,
+    columns: _Int32,
+    values: _Floats,
+    timestamps: _Int64 | None,
+    n_rows: int,
+    n_columns: int,
+    duplicates: str,
+    threads: int,
+) -> tuple[_Int64, _Int32, _Floats, _Int64 | None, _Int64 | None]:
+    """(indptr, indices, values, kept rows, kept columns); the kept ones are None when no row or column is empty."""
+
+def csr_transpose(view: View, threads: int) -> tuple[_Int64, _Int32, _Floats | _Codes]:
+    """(indptr, indices, values or codes) of the transpose."""
+
+def csr_validate(view: View, threads: int) -> None:
+    """Raises ValueError for rows that do not increase, and for values that are not finite."""
+
+def csr_find(view: View, rows: _Int64, columns: _Int64, threads: int) -> _Int64:
+    """The position of each pair's entry, -1 where there is none."""
+
+def csr_column_counts(view: View, threads: int) -> _Int64:
+    """How often each column occurs."""
+
+def csr_entries_of_columns(view: View, wanted: NDArray[np.bool_], threads: int) -> _Int64:
+    """The positions, increasing, of the entries whose column is wanted."""
+
+def csr_remove(
+    view: View, entries: _Int64, column_map: _Int32 | None, threads: int
+) -> tuple[_Int64, _Int32, _Floats | _Codes]:
+    """(indptr, indices, values or codes) without the entries at these increasing positions, columns numbered by the
+    map."""
+
+def csr_remove_in_place(view: View, entries: _Int64, column_map: _Int32 | None) -> _Int64:
+    """The indptr of that, whose other arrays are the first elements of the view's. The view is of no use afterwards."""
+
+def csr_holdout(view: View, row_keys: _Keys, column_keys: _Keys, seed: int, fraction: float) -> _Int64:
+    """The positions of about a fraction of the entries, chosen by a hash; never a row's or column's last one."""
+
 # One side's objective, as its rows see it (rows.h)
 
 class _Weighted(TypedDict):
     """The entries, the other side's factors (n, k), and what makes an entry's weight: a row's normal matrix."""
 
-    indptr: NDArray[np.int64]
-    indices: NDArray[np.int32]
-    values: NDArray[np.float32]
+    view: View
     other: _Matrix
     with_bias: bool
     confidence: tuple[float, float]
@@ -152,52 +224,6 @@ def solve_normal(*, rhs: _Matrix, rows: NDArray[np.int64] | None, **normal: Unpa
 def empty(like: _Matrix, rows: int) -> _Matrix:
     """An uninitialised array of so many rows like those of `like`, in memory that has been used before, if there is
     some."""
-
-# Interactions in compressed sparse rows (csr_build.cpp, csr_change.cpp; the meaning is in csr.h)
-
-_Int32 = NDArray[np.int32]
-_Int64 = NDArray[np.int64]
-_Floats = NDArray[np.float32]
-_Keys = NDArray[np.uint64]
-
-def csr_from_pairs(
-    rows: _Int32,
-    columns: _Int32,
-    values: _Floats,
-    timestamps: _Int64 | None,
-    n_rows: int,
-    n_columns: int,
-    duplicates: str,
-    threads: int,
-) -> tuple[_Int64, _Int32, _Floats, _Int64 | None, _Int64 | None]:
-    """(indptr, indices, values, kept rows, kept columns); the kept ones are None when no row or column is empty."""
-
-def csr_transpose(
-    indptr: _Int64, indices: _Int32, values: _Floats, n_columns: int, threads: int
-) -> tuple[_Int64, _Int32, _Floats]:
-    """(indptr, indices, values) of the transpose."""
-
-def csr_validate(indptr: _Int64, indices: _Int32, values: _Floats, n_columns: int, threads: int) -> None:
-    """Raises ValueError saying what is wrong."""
-
-def csr_find(indptr: _Int64, indices: _Int32, rows: _Int64, columns: _Int64, threads: int) -> _Int64:
-    """The position of each pair's entry, -1 where there is none."""
-
-def csr_column_counts(indices: _Int32, n_columns: int, threads: int) -> _Int64:
-    """How often each column occurs."""
-
-def csr_entries_of_columns(indices: _Int32, wanted: NDArray[np.bool_], threads: int) -> _Int64:
-    """The positions, increasing, of the entries whose column is wanted."""
-
-def csr_remove(
-    indptr: _Int64, indices: _Int32, values: _Floats, entries: _Int64, column_map: _Int32 | None, threads: int
-) -> tuple[_Int64, _Int32, _Floats]:
-    """(indptr, indices, values) without the entries at these increasing positions, columns numbered by the map."""
-
-def csr_holdout(
-    indptr: _Int64, indices: _Int32, row_keys: _Keys, column_keys: _Keys, seed: int, fraction: float
-) -> _Int64:
-    """The positions of about a fraction of the entries, chosen by a hash; never a row's or column's last one."""
 
 # Ids (text.cpp, text_index.cpp; the meaning is in text.h)
 

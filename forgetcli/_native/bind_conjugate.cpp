@@ -176,14 +176,14 @@ class ConjugateSolver {
 
 template <typename T>
 std::tuple<Output<T, 2>, Output<T, 1>, Output<double, 1>, std::int64_t> conjugate_rows(
-    Input<std::int64_t, 1> indptr, Input<std::int32_t, 1> indices, Input<float, 1> values, Input<T, 2> other,
+    const View& view, Input<T, 2> other,
     std::optional<Input<T, 1>> other_bias, bool with_bias, Pair confidence, Pair target, double background, double reg,
     bool reg_by_count, Input<T, 2> factors, Input<T, 1> bias, Input<T, 2> vectors, Input<T, 1> dense,
     Input<T, 1> slope, Input<T, 1> offset, int steps, std::optional<Input<std::int64_t, 1>> rows, int threads) {
-    const Arguments<T> arguments{indptr,    indices,    values, other,      other_bias, std::nullopt,
+    const Arguments<T> arguments{view,      other,      other_bias, std::nullopt,
                                  with_bias, confidence, target, background, reg,        reg_by_count};
-    const RowList list = RowList::of(rows, arguments.n_rows());
-    const RowObjective<T> o = arguments.checked(list, threads);
+    const RowList list = RowList::of(rows, view.n_rows());
+    const RowObjective<T> o = arguments.checked();
     const std::size_t d = o.dimension();
     require_own(o, list, factors, bias);
     require(vectors.shape(0) == d && vectors.shape(1) == d, "vectors must have the rows' dimension");
@@ -235,7 +235,7 @@ std::tuple<Output<double, 1>, Output<double, 2>> symmetric_eigen(Input<double, 2
 template <typename T>
 void bind(nb::module_& m) {
     using namespace nb::literals;
-    m.def("conjugate_rows", &conjugate_rows<T>, nb::kw_only(), "indptr"_a, "indices"_a, "values"_a,
+    m.def("conjugate_rows", &conjugate_rows<T>, nb::kw_only(), "view"_a,
           "other"_a.noconvert(), "other_bias"_a.none(), "with_bias"_a, "confidence"_a, "target"_a, "background"_a,
           "reg"_a, "reg_by_count"_a, "factors"_a.noconvert(), "bias"_a.noconvert(), "vectors"_a.noconvert(),
           "dense"_a.noconvert(), "slope"_a.noconvert(), "offset"_a.noconvert(), "steps"_a, "rows"_a.none(),

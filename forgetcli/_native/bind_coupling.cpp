@@ -245,7 +245,7 @@ class MovingEntries {
         std::int64_t n = 0;
         for (std::int64_t e = begin; e < begin + entries; ++e) {
             memory.indices[n] = o_.indices[e];
-            memory.values[n] = o_.values[e];
+            memory.values[n] = value_of(o_, e);
             n += moving_[o_.indices[e]];
         }
         memory.indptr[1] = n;
@@ -253,6 +253,7 @@ class MovingEntries {
         some.indptr = memory.indptr;
         some.indices = memory.indices.data();
         some.values = memory.values.data();
+        some.codes = nullptr;
         some.nnz = n;
         return some;
     }
@@ -272,14 +273,14 @@ class MovingEntries {
 
 template <typename T>
 std::tuple<Output<T, 2>, Output<double, 1>, Output<double, 1>> row_gradients(
-    Input<std::int64_t, 1> indptr, Input<std::int32_t, 1> indices, Input<float, 1> values, Input<T, 2> other,
+    const View& view, Input<T, 2> other,
     std::optional<Input<T, 1>> other_bias, std::optional<Input<T, 2>> gram, bool with_bias, Pair confidence,
     Pair target, double background, double reg, bool reg_by_count, Input<T, 2> factors, Input<T, 1> bias,
     std::optional<Input<std::int64_t, 1>> rows, int threads) {
-    const Arguments<T> arguments{indptr,    indices,    values, other,      other_bias, gram,
+    const Arguments<T> arguments{view,      other,      other_bias, gram,
                                  with_bias, confidence, target, background, reg,        reg_by_count};
-    const RowList list = RowList::of(rows, arguments.n_rows());
-    const RowObjective<T> o = arguments.checked(list, threads);
+    const RowList list = RowList::of(rows, view.n_rows());
+    const RowObjective<T> o = arguments.checked();
     require_own(o, list, factors, bias);
     T* gradients;
     double *losses, *squares;
@@ -305,14 +306,14 @@ std::tuple<Output<T, 2>, Output<double, 1>, Output<double, 1>> row_gradients(
 
 // The rows' parts of the objective at their parameters.
 template <typename T>
-Output<double, 1> row_losses(Input<std::int64_t, 1> indptr, Input<std::int32_t, 1> indices, Input<float, 1> values,
-                             Input<T, 2> other, std::optional<Input<T, 1>> other_bias, std::optional<Input<T, 2>> gram,
-                             bool with_bias, Pair confidence, Pair target, double background, double reg,
-                             bool reg_by_count, Input<T, 2> factors, Input<T, 1> bias, int threads) {
-    const Arguments<T> arguments{indptr,    indices,    values, other,      other_bias, gram,
+Output<double, 1> row_losses(const View& view, Input<T, 2> other, std::optional<Input<T, 1>> other_bias,
+                             std::optional<Input<T, 2>> gram, bool with_bias, Pair confidence, Pair target,
+                             double background, double reg, bool reg_by_count, Input<T, 2> factors, Input<T, 1> bias,
+                             int threads) {
+    const Arguments<T> arguments{view,      other,      other_bias, gram,
                                  with_bias, confidence, target, background, reg,        reg_by_count};
-    const RowList list{nullptr, arguments.n_rows()};
-    const RowObjective<T> o = arguments.checked(list, threads);
+    const RowList list{nullptr, view.n_rows()};
+    const RowObjective<T> o = arguments.checked();
     require_own(o, list, factors, bias);
     double* losses;
     auto loss = new_vector<double>(list.count, &losses);
@@ -334,15 +335,15 @@ Output<double, 1> row_losses(Input<std::int64_t, 1> indptr, Input<std::int32_t, 
 // not held.
 template <typename T>
 std::tuple<Output<T, 2>, Output<double, 1>, Output<double, 1>, Output<T, 2>, Output<T, 1>> newton_rows(
-    Input<std::int64_t, 1> indptr, Input<std::int32_t, 1> indices, Input<float, 1> values, Input<T, 2> other,
+    const View& view, Input<T, 2> other,
     std::optional<Input<T, 1>> other_bias, bool with_bias, Pair confidence,
     Pair target, double background, double reg, bool reg_by_count, Input<T, 2> factors, Input<T, 1> bias,
     Input<T, 2> vectors, Input<T, 1> mean, Input<T, 1> border, Input<T, 1> dense, double tolerance, int max_iterations,
     std::optional<Input<T, 2>> held, std::optional<Input<std::int64_t, 1>> rows, int threads) {
-    const Arguments<T> arguments{indptr,    indices,    values, other,      other_bias, std::nullopt,
+    const Arguments<T> arguments{view,      other,      other_bias, std::nullopt,
                                  with_bias, confidence, target, background, reg,        reg_by_count};
-    const RowList list = RowList::of(rows, arguments.n_rows());
-    const RowObjective<T> o = arguments.checked(list, threads, false);
+    const RowList list = RowList::of(rows, view.n_rows());
+    const RowObjective<T> o = arguments.checked(false);
     require_own(o, list, factors, bias);
     require(!held || (static_cast<std::int64_t>(held->shape(0)) == list.count &&
                       static_cast<int>(held->shape(1)) == o.dimension()),
@@ -381,16 +382,16 @@ std::tuple<Output<T, 2>, Output<double, 1>, Output<double, 1>, Output<T, 2>, Out
 // matrices times that; and each row's product of the two.
 template <typename T>
 std::tuple<std::optional<Output<T, 2>>, Output<double, 1>, Output<T, 2>, Output<T, 1>> solve_coupled(
-    Input<std::int64_t, 1> indptr, Input<std::int32_t, 1> indices, Input<float, 1> values, Input<T, 2> other,
+    const View& view, Input<T, 2> other,
     std::optional<Input<T, 1>> other_bias, bool with_bias, Pair confidence,
     Pair target, double background, double reg, bool reg_by_count, Input<T, 2> factors, Input<T, 1> bias,
     Input<T, 2> direction, std::optional<Input<T, 1>> direction_bias, std::optional<Input<T, 2>> direction_gram,
     Input<T, 2> vectors, Input<T, 1> mean, Input<T, 1> border, Input<T, 1> dense, double tolerance, int max_iterations,
     std::optional<double> expected, bool with_change, bool half, int threads) {
-    const Arguments<T> arguments{indptr,    indices,    values, other,      other_bias, std::nullopt,
+    const Arguments<T> arguments{view,      other,      other_bias, std::nullopt,
                                  with_bias, confidence, target, background, reg,        reg_by_count};
-    const RowList list{nullptr, arguments.n_rows()};
-    const RowObjective<T> o = arguments.checked(list, threads, false);
+    const RowList list{nullptr, view.n_rows()};
+    const RowObjective<T> o = arguments.checked(false);
     require_own(o, list, factors, bias);
     require(direction.shape(0) == other.shape(0) && direction.shape(1) == other.shape(1),
             "direction must have the shape of other");
@@ -465,14 +466,14 @@ std::tuple<std::optional<Output<T, 2>>, Output<double, 1>, Output<T, 2>, Output<
 // The inverses of the rows' normal matrices times a right-hand side for each.
 template <typename T>
 std::tuple<Output<T, 2>, Output<T, 1>> solve_normal(
-    Input<std::int64_t, 1> indptr, Input<std::int32_t, 1> indices, Input<float, 1> values, Input<T, 2> other,
+    const View& view, Input<T, 2> other,
     bool with_bias, Pair confidence, double background, double reg, bool reg_by_count,
     Input<T, 2> rhs, Input<T, 2> vectors, Input<T, 1> mean, Input<T, 1> border, Input<T, 1> dense, double tolerance, int max_iterations,
     std::optional<Input<std::int64_t, 1>> rows, int threads) {
-    const Arguments<T> arguments{indptr,    indices,    values,     other,      std::nullopt, std::nullopt,
+    const Arguments<T> arguments{view,      other,      std::nullopt, std::nullopt,
                                  with_bias, confidence, {0.0, 0.0}, background, reg,          reg_by_count};
-    const RowList list = RowList::of(rows, arguments.n_rows());
-    const RowObjective<T> o = arguments.checked(list, threads, false);
+    const RowList list = RowList::of(rows, view.n_rows());
+    const RowObjective<T> o = arguments.checked(false);
     const int d = o.dimension();
     require(static_cast<std::int64_t>(rhs.shape(0)) == list.count && static_cast<int>(rhs.shape(1)) == d,
             "rhs must be (rows, rank), or rank + 1 with a bias");
@@ -517,25 +518,25 @@ void bind(nb::module_& m) {
     using namespace nb::literals;
     m.def("inner_product", &inner_product<T>, nb::kw_only(), "factors"_a.noconvert(), "bias"_a.noconvert(),
           "stacked"_a.noconvert());
-    m.def("row_gradients", &row_gradients<T>, nb::kw_only(), "indptr"_a, "indices"_a, "values"_a,
+    m.def("row_gradients", &row_gradients<T>, nb::kw_only(), "view"_a,
           "other"_a.noconvert(), "other_bias"_a.none(), "gram"_a.none(), "with_bias"_a, "confidence"_a, "target"_a,
           "background"_a, "reg"_a, "reg_by_count"_a, "factors"_a.noconvert(), "bias"_a.noconvert(), "rows"_a.none(),
           "threads"_a);
-    m.def("row_losses", &row_losses<T>, nb::kw_only(), "indptr"_a, "indices"_a, "values"_a, "other"_a.noconvert(),
+    m.def("row_losses", &row_losses<T>, nb::kw_only(), "view"_a, "other"_a.noconvert(),
           "other_bias"_a.none(), "gram"_a.none(), "with_bias"_a, "confidence"_a, "target"_a, "background"_a, "reg"_a,
           "reg_by_count"_a, "factors"_a.noconvert(), "bias"_a.noconvert(), "threads"_a);
-    m.def("newton_rows", &newton_rows<T>, nb::kw_only(), "indptr"_a, "indices"_a, "values"_a, "other"_a.noconvert(),
+    m.def("newton_rows", &newton_rows<T>, nb::kw_only(), "view"_a, "other"_a.noconvert(),
           "other_bias"_a.none(), "with_bias"_a, "confidence"_a, "target"_a, "background"_a, "reg"_a,
           "reg_by_count"_a, "factors"_a.noconvert(), "bias"_a.noconvert(), "vectors"_a.noconvert(),
           "mean"_a.noconvert(), "border"_a.noconvert(), "dense"_a.noconvert(), "tolerance"_a, "max_iterations"_a,
           "held"_a.none(), "rows"_a.none(), "threads"_a);
-    m.def("solve_coupled", &solve_coupled<T>, nb::kw_only(), "indptr"_a, "indices"_a, "values"_a,
+    m.def("solve_coupled", &solve_coupled<T>, nb::kw_only(), "view"_a,
           "other"_a.noconvert(), "other_bias"_a.none(), "with_bias"_a, "confidence"_a, "target"_a,
           "background"_a, "reg"_a, "reg_by_count"_a, "factors"_a.noconvert(), "bias"_a.noconvert(),
           "direction"_a.noconvert(), "direction_bias"_a.none(), "direction_gram"_a.none(), "vectors"_a.noconvert(),
           "mean"_a.noconvert(), "border"_a.noconvert(), "dense"_a.noconvert(), "tolerance"_a, "max_iterations"_a,
           "expected"_a.none(), "with_change"_a, "half"_a, "threads"_a);
-    m.def("solve_normal", &solve_normal<T>, nb::kw_only(), "indptr"_a, "indices"_a, "values"_a, "other"_a.noconvert(),
+    m.def("solve_normal", &solve_normal<T>, nb::kw_only(), "view"_a, "other"_a.noconvert(),
           "with_bias"_a, "confidence"_a, "background"_a, "reg"_a, "reg_by_count"_a, "rhs"_a.noconvert(),
           "vectors"_a.noconvert(), "mean"_a.noconvert(), "border"_a.noconvert(), "dense"_a.noconvert(), "tolerance"_a,
           "max_iterations"_a, "rows"_a.none(), "threads"_a);

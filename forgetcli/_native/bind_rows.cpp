@@ -124,14 +124,14 @@ class RowSolver {
 template <typename T>
 std::tuple<Output<T, 2>, Output<T, 1>, Output<double, 1>, Output<double, 1>, std::int64_t>
 solve_rows(
-    Input<std::int64_t, 1> indptr, Input<std::int32_t, 1> indices, Input<float, 1> values, Input<T, 2> other,
+    const View& view, Input<T, 2> other,
     std::optional<Input<T, 1>> other_bias, std::optional<Input<T, 2>> gram, bool with_bias, Pair confidence,
     Pair target, double background, double reg, bool reg_by_count, std::optional<Input<std::int64_t, 1>> rows,
     int threads) {
-    const Arguments<T> arguments{indptr,    indices,    values, other,      other_bias, gram,
+    const Arguments<T> arguments{view,      other,      other_bias, gram,
                                  with_bias, confidence, target, background, reg,        reg_by_count};
-    const RowList list = RowList::of(rows, arguments.n_rows());
-    const RowObjective<T> objective = arguments.checked(list, threads);
+    const RowList list = RowList::of(rows, view.n_rows());
+    const RowObjective<T> objective = arguments.checked();
     RowSolution<T> first{};
     auto factors = new_matrix<T>(list.count, objective.rank, &first.factors);
     auto bias = new_vector<T>(list.count, &first.bias);
@@ -175,7 +175,7 @@ Output<T, 2> gram(Input<T, 2> x, int threads) {
 template <typename T>
 void bind(nb::module_& m) {
     using namespace nb::literals;
-    m.def("solve_rows", &solve_rows<T>, nb::kw_only(), "indptr"_a, "indices"_a, "values"_a, "other"_a.noconvert(),
+    m.def("solve_rows", &solve_rows<T>, nb::kw_only(), "view"_a, "other"_a.noconvert(),
           "other_bias"_a.none(), "gram"_a.none(), "with_bias"_a, "confidence"_a, "target"_a, "background"_a, "reg"_a,
           "reg_by_count"_a, "rows"_a.none(), "threads"_a);
     m.def("gram", &gram<T>, "x"_a.noconvert(), "threads"_a);

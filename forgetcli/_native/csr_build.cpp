@@ -81,11 +81,11 @@ nb::tuple csr_from_pairs(const Int32s& rows, const Int32s& columns, const Floats
     std::vector<std::int32_t> column_map;
     if (!kept_columns.is_none()) column_map = column_seen.renumbered();
 
-    building::Builder builder(n, n_rows, n_columns, threads);
+    building::Builder<float> builder(n, n_rows, n_columns, threads);
     const building::Pairs pairs{rows.data(), columns.data(), values.data(),
                                 column_map.empty() ? nullptr : column_map.data()};
     const bool by_time = timestamps && policy == building::Duplicates::last;
-    builder.build(pairs, policy, by_time ? timestamps->data() : nullptr, false);
+    builder.sort(pairs, policy, by_time ? timestamps->data() : nullptr);
     if (!kept_rows.is_none()) {
         const std::int64_t* loose = builder.indptr.data();
         std::int64_t* packed;
@@ -96,19 +96,15 @@ nb::tuple csr_from_pairs(const Int32s& rows, const Int32s& columns, const Floats
     return nb::make_tuple(builder.indptr, builder.indices, builder.values, kept_rows, kept_columns);
 }
 
-nb::tuple csr_transpose(const Int64s& indptr, const Int32s& indices, const Floats& values, std::int64_t n_columns,
-                        int threads) {
-    const auto nnz = static_cast<std::int64_t>(indices.size());
-    require(values.size() == indices.size(), "indices and values differ in length");
-    require(0 <= n_columns && n_columns <= MAX_ROWS, "the number of columns is out of range");
-    check_indptr(indptr, nnz);
-    const auto n_rows = static_cast<std::int64_t>(indptr.size()) - 1;
-    require(n_rows <= MAX_ROWS, "more than 2,147,483,647 rows");
-    check_indices(indices, n_columns, threads);
-    building::Builder builder(nnz, n_columns, n_rows, threads);
-    builder.build(building::Transposed{indptr.data(), n_rows, indices.data(), values.data()},
-                  building::Duplicates::last, nullptr, true);
-    return nb::make_tuple(builder.indptr, builder.indices, builder.values);
+nb::tuple csr_transpose(const View& view, int threads) {
+    require(view.n_rows() <= MAX_ROWS, "more than 2,147,483,647 rows");
+    const auto transposed = [&](const auto* values) {
+        using Value = std::remove_const_t<std::remove_pointer_t<decltype(values)>>;
+        building::Builder<Value> builder(view.nnz(), view.n_columns(), view.n_rows(), threads);
+        builder.deal(building::Transposed<Value>{view.indptr(), view.n_rows(), view.indices(), values});
+        return nb::make_tuple(builder.indptr, builder.indices, builder.values);
+    };
+    return view.codes() ? transposed(view.codes()) : transposed(view.values());
 }
 
 }  // namespace forgetcli

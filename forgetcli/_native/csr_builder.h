@@ -54,11 +54,12 @@ struct Pairs {
 };
 
 // Entries of a matrix, rows and columns exchanged.
+template <typename Value>
 struct Transposed {
     const std::int64_t* indptr;
     std::int64_t n_rows;
     const std::int32_t* indices;
-    const float* values;
+    const Value* values;
 
     template <typename Entry>
     void each(std::int64_t begin, std::int64_t end, const Entry& entry) const {
@@ -80,9 +81,10 @@ struct Entry {
     std::uint32_t position;  // in the input
 };
 
+template <typename Value>
 struct Scratch {
     std::vector<Entry> entries, spare;
-    std::vector<float> values;
+    std::vector<Value> values;
     std::vector<std::int32_t> columns;
     std::vector<std::int64_t> starts;
 };
@@ -138,6 +140,8 @@ inline float merge(const Entry* begin, const Entry* end, Duplicates duplicates, 
     return to_float(duplicates == Duplicates::mean ? sum / static_cast<double>(values.size()) : sum);
 }
 
+// Value is float, or an unsigned char of a code.
+template <typename Value>
 class Builder {
 public:
     Builder(std::int64_t n, std::int64_t n_rows, std::int64_t n_columns, int threads)
@@ -149,23 +153,41 @@ public:
         chunks_ = std::clamp<std::int64_t>(n / CHUNK_ENTRIES, 1, MAX_CHUNKS);
         indptr = new_vector<std::int64_t>(n_rows + 1, &indptr_);
         indices = new_vector<std::int32_t>(n, &indices_);
-        values = new_vector<float>(n, &values_);
-        low_.reset(new std::uint16_t[n]);
+        values = new_vector<Value>(n, &values_);
+        low_ = make_buffer<std::uint16_t>(n);
     }
 
-    // Leaves the sorted entries in indptr, indices and values. The source's rows and columns are in range.
-    // timestamps: null without; presorted: the source's columns never go back, and no pair occurs twice.
+    // Leaves the entries sorted, and pairs that occur several times merged, in indptr, indices and values. The source's
+    // rows and columns are in range. timestamps: null without.
     template <typename Source>
-    void build(const Source& source, Duplicates duplicates, const std::int64_t* timestamps, bool presorted) {
+    void sort(const Source& source, Duplicates duplicates, const std::int64_t* timestamps) {
+        if (timestamps) positions_ = make_buffer<std::uint32_t>(n_);
+        build(source, [&](std::int64_t bucket, Scratch<Value>& scratch) {
+            return sort_bucket(bucket, duplicates, timestamps, scratch);
+        });
+    }
+
+    // The same of a source whose columns never go back, and in which no pair occurs twice.
+    template <typename Source>
+    void deal(const Source& source) {
+        build(source, [&](std::int64_t bucket, Scratch<Value>& scratch) { return count_bucket(bucket, scratch); });
+    }
+
+    Output<std::int64_t, 1> indptr;
+    Output<std::int32_t, 1> indices;
+    Output<Value, 1> values;
+
+private:
+    // finish(bucket, scratch) sorts a bucket's entries, counts its rows and returns how many entries it has left.
+    template <typename Source, typename Finish>
+    void build(const Source& source, const Finish& finish) {
         std::fill(indptr_, indptr_ + n_rows_ + 1, 0);
         if (n_ == 0) return;
-        if (timestamps) positions_.reset(new std::uint32_t[n_]);
         deal_out(source);
-        std::vector<Scratch> scratch(resolve_threads(threads_));
+        std::vector<Scratch<Value>> scratch(resolve_threads(threads_));
         std::vector<std::int64_t> left(buckets_ + 1, 0);
         parallel_for(buckets_, threads_, [&](std::int64_t bucket, int worker) {
-            left[bucket + 1] = presorted ? count_bucket(bucket, scratch[worker])
-                                         : sort_bucket(bucket, duplicates, timestamps, scratch[worker]);
+            left[bucket + 1] = finish(bucket, scratch[worker]);
         });
         for (std::int64_t row = 0; row < n_rows_; ++row) indptr_[row + 1] += indptr_[row];
         if (indptr_[n_rows_] == n_) return;
@@ -174,11 +196,6 @@ public:
         values = close_gaps(values_, left);
     }
 
-    Output<std::int64_t, 1> indptr;
-    Output<std::int32_t, 1> indices;
-    Output<float, 1> values;
-
-private:
     template <typename Source>
     void deal_out(const Source& source) {
         const auto chunk_begin = [this](std::int64_t chunk) {
@@ -203,7 +220,7 @@ private:
         parallel_for(chunks_, threads_, [&](std::int64_t chunk, int) {
             std::vector<std::int64_t> next(&starts[chunk * buckets_], &starts[chunk * buckets_] + buckets_);
             source.each(chunk_begin(chunk), chunk_begin(chunk + 1),
-                        [&](std::int64_t i, std::int32_t row, std::int32_t column, float value) {
+                        [&](std::int64_t i, std::int32_t row, std::int32_t column, Value value) {
                             const std::int64_t at = next[row >> shift_]++;
                             low_[at] = static_cast<std::uint16_t>(row & low_mask);
                             indices_[at] = column;
@@ -218,7 +235,7 @@ private:
     }
 
     // Sorts one bucket, whose columns are in order, by counting its rows; returns how many entries it has.
-    std::int64_t count_bucket(std::int64_t bucket, Scratch& scratch) {
+    std::int64_t count_bucket(std::int64_t bucket, Scratch<Value>& scratch) {
         const std::int64_t begin = bucket_starts_[bucket], end = bucket_starts_[bucket + 1];
         const std::int64_t first_row = bucket << shift_, last_row = std::min(n_rows_, (bucket + 1) << shift_);
         std::int64_t* counts = indptr_ + first_row + 1;
@@ -241,7 +258,7 @@ private:
 
     // Sorts one bucket, merges its duplicates, counts its rows; returns how many entries it has left.
     std::int64_t sort_bucket(std::int64_t bucket, Duplicates duplicates, const std::int64_t* timestamps,
-                             Scratch& scratch) {
+                             Scratch<Value>& scratch) {
         const std::int64_t begin = bucket_starts_[bucket], end = bucket_starts_[bucket + 1];
         const std::int64_t first_row = bucket << shift_;
         std::int64_t* counts = indptr_ + first_row + 1;
@@ -285,9 +302,9 @@ private:
     std::int64_t buckets_, chunks_;
     std::int64_t* indptr_;
     std::int32_t* indices_;
-    float* values_;
-    std::unique_ptr<std::uint16_t[]> low_;
-    std::unique_ptr<std::uint32_t[]> positions_;
+    Value* values_;
+    Buffer<std::uint16_t> low_;
+    Buffer<std::uint32_t> positions_;
     std::vector<std::int64_t> bucket_starts_;
 };
 

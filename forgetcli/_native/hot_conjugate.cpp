@@ -180,7 +180,7 @@ void add_product(const ConjugateSystem<T>& s, std::int64_t begin, std::int64_t e
         T products[BLOCK];
         row_products<T, W>(n, rows, width, p, products);
         for (int e = 0; e < n; ++e) {
-            products[e] *= o.confidence_slope * T(o.values[at + e]) + o.confidence_offset - o.background;
+            products[e] *= o.confidence_slope * T(value_of(o, at + e)) + o.confidence_offset - o.background;
         }
         for (int e = n; e < whole_groups(n); ++e) products[e] = 0;
         add_rows<T, W>(n, rows, width, products, sums);

@@ -240,7 +240,7 @@ FORGETCLI_INLINE void entries_product(const NormalSystem<T>& s, std::int64_t row
     for (int j = s.table.width; j < s.table.padded; ++j) q[j] = 0;
     const T bias_sum = pull_piece<T, Storage, W>(
         o, s.table, end - begin > CACHED, begin, end, p, bias, q, [&](std::int64_t e, T along) FORGETCLI_INLINE_LAMBDA {
-            return (o.confidence_slope * T(o.values[e]) + o.confidence_offset - o.background) * along;
+            return (o.confidence_slope * T(value_of(o, e)) + o.confidence_offset - o.background) * along;
         });
     if (o.with_bias) q[o.rank] += bias_sum;
 }

@@ -112,7 +112,7 @@ struct Terms {
         slope = confidence * target;
     }
     FORGETCLI_INLINE Terms(const RowObjective<T>& o, std::int64_t e, std::int64_t index)
-        : Terms(Coefficients<T>(o), o.values ? T(o.values[e]) : T(0), o.other_bias ? o.other_bias[index] : T(0)) {}
+        : Terms(Coefficients<T>(o), T(value_of(o, e)), o.other_bias ? o.other_bias[index] : T(0)) {}
 };
 
 // Entries between the one that is gathered and the one whose row is fetched: some microseconds of memory latency. They
@@ -126,9 +126,11 @@ template <typename T>
 double entry_terms(const RowObjective<T>& o, std::int64_t begin, int n, T* weights, T* slopes) {
     const Coefficients<T> coefficients(o);  // a copy, which the stores below cannot change
     const float* const given = o.values ? o.values + begin : nullptr;
+    const std::uint8_t* const codes = o.codes ? o.codes + begin : nullptr;
+    const float* const levels = o.levels;
     const std::int32_t* const indices = o.other_bias ? o.indices + begin : nullptr;
     T values[MAX_BLOCK], biases[MAX_BLOCK], targets[MAX_BLOCK];  // what is looked up first, so that the rest is vectors
-    for (int e = 0; e < n; ++e) values[e] = given ? T(given[e]) : T(0);
+    for (int e = 0; e < n; ++e) values[e] = codes ? T(levels[codes[e]]) : given ? T(given[e]) : T(0);
     for (int e = 0; e < n; ++e) biases[e] = indices ? o.other_bias[indices[e]] : T(0);
     for (int e = 0; e < n; ++e) {
         const Terms<T> terms(coefficients, values[e], biases[e]);

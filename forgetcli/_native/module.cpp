@@ -15,6 +15,7 @@ void bind_variant(nb::module_& m);
 
 NB_MODULE(_kernels, m) {
     m.doc() = "The native kernels: they know arrays, and nothing of files, ids or objectives.";
+    nb::set_leak_warnings(false);  // what a program still holds as it ends is no leak
     forgetcli::bind_buffers(m);
     forgetcli::bind_csr(m);
     forgetcli::bind_rows(m);

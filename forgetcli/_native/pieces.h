@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <stdexcept>
 
 #include "parallel.h"
 
@@ -19,17 +18,6 @@ template <typename Work>
 void parallel_pieces(std::int64_t count, int threads, const Work& work, std::int64_t size = PIECE) {
     parallel_for(pieces(count, size), threads,
                  [&](std::int64_t i, int) { work(i * size, std::min(count, (i + 1) * size)); });
-}
-
-// Throws std::invalid_argument unless all indices are in [0, n).
-inline void require_below(const std::int32_t* indices, std::int64_t count, std::int64_t n, int threads,
-                          const char* otherwise) {
-    const auto limit = static_cast<std::uint32_t>(std::min<std::int64_t>(n, std::int64_t{1} << 31));
-    parallel_pieces(count, threads, [=](std::int64_t begin, std::int64_t end) {
-        bool outside = false;
-        for (std::int64_t i = begin; i < end; ++i) outside |= static_cast<std::uint32_t>(indices[i]) >= limit;
-        if (outside) throw std::invalid_argument(otherwise);
-    });
 }
 
 }  // namespace forgetcli

@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "arrays.h"
+#include "csr.h"
 #include "parallel.h"
 #include "pieces.h"
 #include "rows.h"
@@ -62,9 +62,7 @@ using Pair = std::pair<double, double>;
 // The arguments that describe one side's objective; the arrays stay alive as long as this does.
 template <typename T>
 struct Arguments {
-    Input<std::int64_t, 1> indptr;
-    Input<std::int32_t, 1> indices;
-    Input<float, 1> values;
+    const View& view;
     Input<T, 2> other;
     std::optional<Input<T, 1>> other_bias;
     std::optional<Input<T, 2>> gram;
@@ -74,37 +72,22 @@ struct Arguments {
     bool reg_by_count;
     mutable Buffer<T> aligned = nullptr;  // a copy of `other`, where that is misplaced
 
-    std::int64_t n_rows() const { return static_cast<std::int64_t>(indptr.shape(0)) - 1; }
-
-    // Raises unless the arrays belong together, as far as a kernel will read them that works on these rows. looked_up: it
-    // will look up rows of `other` where they are.
-    RowObjective<T> checked(const RowList& list, int threads, bool looked_up = true) const {
-        require(indptr.shape(0) >= 1 && indptr.data()[0] == 0, "indptr must start at 0");
-        require(indices.shape(0) == values.shape(0), "indices and values differ in length");
-        const std::int64_t nnz = static_cast<std::int64_t>(indices.shape(0));
-        const std::int64_t* offsets = indptr.data();
-        require(offsets[n_rows()] == nnz, "indptr must end at the number of entries");
-        require(std::is_sorted(offsets, offsets + n_rows() + 1), "indptr must not decrease");
+    // Raises unless the arrays belong together. looked_up: rows of `other` will be looked up where they are.
+    RowObjective<T> checked(bool looked_up = true) const {
         const std::int64_t n_other = static_cast<std::int64_t>(other.shape(0));
-        constexpr const char* OUTSIDE = "an index is outside the other side's rows";
-        if (list.listed) {
-            for (std::int64_t i = 0; i < list.count; ++i) {
-                const std::int64_t begin = offsets[list[i]], end = offsets[list[i] + 1];
-                require_below(indices.data() + begin, end - begin, n_other, 1, OUTSIDE);
-            }
-        } else {  // many enough to be read by several threads
-            require_below(indices.data(), nnz, n_other, threads, OUTSIDE);
-        }
+        require(n_other == view.n_columns(), "other must have a row for each column");
         require(!other_bias || static_cast<std::int64_t>(other_bias->shape(0)) == n_other,
                 "other and other_bias differ in length");
         const std::size_t rank = other.shape(1);
         require(rank >= 1 && rank <= 4096, "the rank must be from 1 to 4096");
         require(!gram || (gram->shape(0) == rank && gram->shape(1) == rank), "gram must be (rank, rank)");
         require(!gram || !with_bias, "a dense Gram and a bias do not go together");
-        return {offsets,
-                indices.data(),
-                values.data(),
-                nnz,
+        return {view.indptr(),
+                view.indices(),
+                view.values(),
+                view.codes(),
+                view.levels(),
+                view.nnz(),
                 looked_up ? on_cache_lines() : other.data(),
                 other_bias ? other_bias->data() : nullptr,
                 n_other,

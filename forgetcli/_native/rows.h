@@ -15,12 +15,15 @@ namespace forgetcli {
 //
 // with c_e = confidence_slope · value + confidence_offset, t_e = target_slope · value + target_offset − the other
 // side's bias, and ridge = reg · (number of entries, if reg_by_count). `gram` is the dense part
-// background · Σ_all x xᵀ, or null where the background is 0.
+// background · Σ_all x xᵀ, or null where the background is 0. Values are in memory as they are, or in a byte each: their
+// number among at most 256 levels.
 template <typename T>
 struct RowObjective {
     const std::int64_t* indptr;
     const std::int32_t* indices;
-    const float* values;
+    const float* values;        // (nnz,), or null where there are
+    const std::uint8_t* codes;  // (nnz,)
+    const float* levels;        // (256,)
     std::int64_t nnz;
     const T* other;       // (n_other, rank)
     const T* other_bias;  // (n_other,) or null
@@ -48,6 +51,12 @@ struct RowSolution {
 };
 
 namespace {
+// The value of an entry.
+template <typename T>
+inline float value_of(const RowObjective<T>& o, std::int64_t entry) {
+    return o.codes ? o.levels[o.codes[entry]] : o.values[entry];
+}
+
 // Where the solution of the i-th row behind `first` goes.
 template <typename T>
 inline RowSolution<T> solution_at(const RowSolution<T>& first, std::int64_t i, int rank) {

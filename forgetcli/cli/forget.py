@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -201,16 +200,14 @@ def _forget(
     if arguments.on_unknown == "fail":
         _require_known(request.resolve(unlearn.training_data(model, interactions)).counts)
     carries_data = model.interactions is not None
-    handed = [unlearn.training_data(model, interactions)]
-    if not arguments.verify:
-        model, interactions = dataclasses.replace(model, interactions=None), None
     with session.stage("sweeping", "forgetting"):
         result = unlearn.forget(
             model,
             request,
             method="response" if arguments.method == "auto" and arguments.no_retrain else arguments.method,
             sweeps=arguments.sweeps or DEFAULT_SWEEPS,
-            interactions=handed.pop(),  # which nobody else holds any more, so that its memory can be used again
+            interactions=interactions,
+            in_place=not arguments.verify,  # which needs the model that was
             threads=arguments.threads,
             on_progress=session.on_sweep,
             on_step=session.on_step,

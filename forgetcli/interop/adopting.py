@@ -82,7 +82,7 @@ def adopt(
     item = items.aligned(interactions.items, on_mismatch)
     if foreign.binary:
         interactions = _binary(interactions)
-    if config.objective == "implicit" and float(interactions.by_user.values.min()) < 0:
+    if config.objective == "implicit" and interactions.by_user.value_range()[0] < 0:
         raise DataError(
             "the data has values below 0: the trainer takes them for dislikes, and this program's objective has none",
             hint="a model that was trained without those rows can be imported",

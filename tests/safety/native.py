@@ -66,12 +66,30 @@ class _Cutter:
         offsets = self.offsets()
         return self.raw("u1", max(0, min(int(offsets[-1]), 400)) + (self.byte() == 1)), offsets
 
-    def csr(self) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]:
+    def csr(self) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[Any]]:
+        """The values are numbers, or codes."""
         indptr = self.offsets()
         nnz = max(0, min(int(indptr[-1]), 400))
-        return indptr, self.small("i4", nnz), self.raw("f4", nnz + (self.byte() == 1))
+        return indptr, self.small("i4", nnz), self.raw(("f4", "u1")[self.byte() % 2], nnz + (self.byte() == 1))
 
-    def other_side(self, dtype: str, rank: int) -> tuple[list[NDArray[Any]], NDArray[Any]]:
+    def view(self, n_columns: int | None = None) -> _native.View:
+        """Of a matrix with mostly enough columns."""
+        indptr, indices, values = self.csr()
+        if n_columns is None:
+            n_columns = 14 if self.byte() % 4 else _size(self)
+        return self.viewed(indptr, indices, values, n_columns)
+
+    def viewed(
+        self, indptr: NDArray[np.int64], indices: NDArray[np.int32], values: NDArray[Any], n_columns: int
+    ) -> _native.View:
+        told: dict[str, Any] = {"indptr": indptr, "indices": indices, "n_columns": n_columns, "threads": self.threads()}
+        if values.dtype == np.uint8:
+            told |= {"codes": values, "levels": self.raw("f4", 256 if self.byte() % 4 else self.byte() * 2)}
+        else:
+            told["values"] = values
+        return _native.View(**self.spoilt(told))
+
+    def other_side(self, dtype: str, rank: int) -> tuple[_native.View, int, NDArray[Any]]:
         """A matrix in compressed rows, its indices mostly those of the rows of the other array, (rows, rank)."""
         indptr, indices, values = self.csr()
         other = self.matrix(dtype, rank)
@@ -80,7 +98,8 @@ class _Cutter:
         if self.byte() == 1 and len(indices):  # a row that several threads share
             indptr = np.insert(indptr, 1, 40_000) if indptr[-1] == 0 else indptr * (40_000 // indptr[-1] + 1)
             indices, values = np.resize(indices, indptr[-1]), np.resize(values, indptr[-1])
-        return [indptr, indices, values], other
+        view = self.viewed(indptr, indices, values, len(other) + (self.byte() == 1))
+        return view, len(indptr) - 1, other
 
     def listed(self, n: int) -> NDArray[np.int64] | None:
         """Some of n rows, mostly; None for all of them."""
@@ -142,11 +161,9 @@ SPOILINGS: tuple[Callable[[NDArray[Any]], Any], ...] = (
 
 def _rows(cut: _Cutter, call: Callable[..., Any], **options: Any) -> None:
     dtype, rank, biased = ("f4", "f8")[cut.byte() % 2], RANKS[cut.byte() % len(RANKS)], cut.byte() % 2 == 1
-    (indptr, indices, values), other = cut.other_side(dtype, rank)
+    view, n_rows, other = cut.other_side(dtype, rank)
     shared: dict[str, Any] = {
-        "indptr": indptr,
-        "indices": indices,
-        "values": values,
+        "view": view,
         "other": other,
         "other_bias": cut.raw(dtype, len(other) + (cut.byte() == 1)) if biased else None,
         "gram": None if biased else cut.square(dtype, rank),
@@ -156,13 +173,13 @@ def _rows(cut: _Cutter, call: Callable[..., Any], **options: Any) -> None:
         "background": 1.0,
         "reg": 0.1,
         "reg_by_count": cut.byte() % 2 == 1,
-        "rows": cut.listed(len(indptr) - 1),
+        "rows": cut.listed(n_rows),
         "threads": cut.threads(),
     }
     if "all_rows" in options:
         shared["rows"] = None
     if options:
-        listed = len(indptr) - 1 if shared["rows"] is None else len(shared["rows"])
+        listed = n_rows if shared["rows"] is None else len(shared["rows"])
         shared |= {"factors": cut.raw(dtype, listed * rank).reshape(listed, rank), "bias": cut.raw(dtype, listed)}
     if "all_rows" in options:
         del shared["rows"]
@@ -182,12 +199,10 @@ def _iteration(cut: _Cutter, dtype: str, rank: int, biased: bool) -> dict[str, A
 
 def _solve(cut: _Cutter, call: Callable[..., Any], kind: str) -> None:
     dtype, rank, biased = ("f4", "f8")[cut.byte() % 2], RANKS[cut.byte() % len(RANKS)], cut.byte() % 2 == 1
-    (indptr, indices, values), other = cut.other_side(dtype, rank)
-    n = len(indptr) - 1 + (cut.byte() == 1)
+    view, n_rows, other = cut.other_side(dtype, rank)
+    n = n_rows + (cut.byte() == 1)
     told: dict[str, Any] = {
-        "indptr": indptr,
-        "indices": indices,
-        "values": values,
+        "view": view,
         "other": other,
         "with_bias": biased,
         "confidence": (1.0, 2.0),
@@ -204,7 +219,7 @@ def _solve(cut: _Cutter, call: Callable[..., Any], kind: str) -> None:
     else:
         told |= _iteration(cut, dtype, rank, biased)
     if kind != "coupled":
-        told["rows"] = cut.listed(len(indptr) - 1)
+        told["rows"] = cut.listed(n_rows)
         n = n if told["rows"] is None else len(told["rows"])
     if kind == "given":
         told["rhs"] = cut.raw(dtype, n * (rank + biased)).reshape(n, rank + biased)
@@ -224,6 +239,25 @@ def _solve(cut: _Cutter, call: Callable[..., Any], kind: str) -> None:
         columns = rank + biased + (cut.byte() == 1)
         told["held"] = None if cut.byte() % 2 else cut.raw(dtype, n * columns).reshape(n, columns)
     call(**cut.spoilt(told))
+
+
+def _remove(cut: _Cutter) -> None:
+    view, entries = cut.view(14), cut.small("i8")
+    if cut.byte() % 2:
+        entries = np.unique(np.abs(entries))
+    column_map = np.cumsum(cut.raw("u1", 14) % 2, dtype=np.int32) if cut.byte() % 2 else None
+    if cut.byte() % 2:
+        _native.csr_remove_in_place(view, entries, column_map)
+    else:
+        _native.csr_remove(view, entries, column_map, 1)
+
+
+def _code(cut: _Cutter) -> None:
+    values = cut.raw("f4", cut.byte() * 4)
+    coder = _native.Coder()
+    for piece in (values[:5], values[5:]):
+        coder.encode(**cut.spoilt({"values": piece, "codes": np.empty(len(piece) + (cut.byte() == 1), np.uint8)}))
+    coder.levels()
 
 
 def _top_n(cut: _Cutter) -> None:
@@ -297,17 +331,18 @@ ENTRY_POINTS: tuple[Callable[[_Cutter], Any], ...] = (
         ("last", "sum", "mean", "max")[cut.byte() % 4],
         1,
     ),
-    lambda cut: _native.csr_transpose(*cut.csr(), _size(cut), 2),
-    lambda cut: _native.csr_validate(*cut.csr(), _size(cut), 2),
-    lambda cut: _native.csr_find(*cut.csr()[:2], wanted := cut.small("i8"), cut.small("i8", len(wanted)), 1),
-    lambda cut: _native.csr_column_counts(cut.small("i4"), _size(cut), 1),
-    lambda cut: _native.csr_entries_of_columns(cut.small("i4"), cut.raw("u1").astype(np.bool_), 1),
-    lambda cut: _native.csr_remove(
-        *cut.csr(), cut.small("i8"), np.cumsum(cut.raw("u1") % 2, dtype=np.int32) if cut.byte() % 2 else None, 1
-    ),
+    lambda cut: _native.csr_transpose(cut.view(), 2),
+    lambda cut: _native.csr_validate(cut.view(), 2),
+    lambda cut: _native.csr_find(cut.view(), wanted := cut.small("i8"), cut.small("i8", len(wanted)), 1),
+    lambda cut: _native.csr_column_counts(cut.view(), 1),
+    lambda cut: _native.csr_entries_of_columns(cut.view(14), cut.raw("u1", 14).astype(np.bool_), 1),
+    _remove,
     lambda cut: _native.csr_holdout(
-        *cut.csr()[:2], cut.raw("i8").view(np.uint64), cut.raw("i8").view(np.uint64), 1, cut.byte() / 255
+        cut.view(14), cut.raw("i8").view(np.uint64), cut.raw("i8", 14).view(np.uint64), 1, cut.byte() / 255
     ),
+    lambda cut: _native.decode_values(cut.raw("u1"), cut.raw("f4", cut.byte() * 2), cut.threads()),
+    lambda cut: _native.code_counts(cut.raw("u1"), cut.threads()),
+    _code,
     lambda cut: _rows(cut, _native.solve_rows),
     lambda cut: _rows(cut, _native.row_gradients, with_factors=True),
     lambda cut: _rows(cut, _native.row_losses, with_factors=True, all_rows=True),
