@@ -18,6 +18,7 @@ from forgetcli.interactions import Csr, Interactions, Vocabulary
 from forgetcli.model import Factors, HistoryEntry, Model, SideFactors
 from forgetcli.momentum import Momentum
 from forgetcli.objective import Objective
+from forgetcli.products import dot
 from forgetcli.profiling import stage
 from forgetcli.seeding import starting_factors
 
@@ -98,7 +99,7 @@ def _require_solution(failed: int, view: Csr, other: SideFactors) -> None:
 
 def regularisation(side: SideFactors, counts: NDArray[np.int64], objective: Objective) -> float:
     """λ Σ s (|p|² + b²) over one side's rows, summed in float64."""
-    return float(objective.row_scales(counts) @ side.squares())
+    return dot(objective.row_scales(counts), side.squares())
 
 
 def starting_items(items: Vocabulary, config: TrainConfig) -> SideFactors:

@@ -14,6 +14,7 @@ from forgetcli.csr import Csr
 from forgetcli.model import Array, SideFactors
 from forgetcli.moments import mean_matrix
 from forgetcli.objective import Objective
+from forgetcli.products import product
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class RowBasis:
         mean = mean_matrix(mirror, other, objective, threads)
         values, rows = _native.symmetric_eigen(np.array(mean if gram is None else gram, np.float64))
         dense = np.zeros(len(mean)) if gram is None else np.maximum(values, 0.0)
-        slope = np.maximum(np.einsum("jk,jk->j", np.einsum("ji,ik->jk", rows, mean, optimize=False), rows), 0.0)
+        slope = np.maximum(np.einsum("jk,jk->j", product(rows, mean), rows), 0.0)
         offset = dense.copy()
         if objective.reg_by_count:
             slope += objective.reg

@@ -166,7 +166,7 @@ def _of_users(heldout: Heldout, kept: NDArray[np.bool_]) -> Heldout:
 def _ndcg(hits: NDArray[np.bool_], counts: NDArray[np.int64], n: int) -> NDArray[np.float64]:
     discounts = 1 / np.log2(np.arange(2, n + 2))
     ideal = np.cumsum(discounts)[np.minimum(counts, n) - 1]
-    return np.asarray(hits @ discounts[: hits.shape[1]] / ideal)
+    return np.asarray(np.einsum("nk,k->n", hits, discounts[: hits.shape[1]]) / ideal)
 
 
 def _recall(hits: NDArray[np.bool_], counts: NDArray[np.int64], n: int) -> NDArray[np.float64]:

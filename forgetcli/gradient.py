@@ -13,6 +13,7 @@ from forgetcli.csr import Csr
 from forgetcli.interactions import Interactions
 from forgetcli.model import Array, Factors, SideFactors
 from forgetcli.objective import Objective
+from forgetcli.products import dot
 
 
 @dataclass(frozen=True)
@@ -84,10 +85,10 @@ def standing(
             rows, weights = _sampled(counts)
             some, counts = own.take(rows), counts[rows]
             gradient, _, squares = half_gradients(view, some, other, objective, rows, threads)
-        slack.append(float(weights @ np.einsum("nk,nk->n", gradient, gradient, dtype=np.float64)))
-        pull.append(float(weights @ (np.square(objective.row_scales(counts)) * some.squares())))
+        slack.append(dot(weights, np.einsum("nk,nk->n", gradient, gradient, dtype=np.float64)))
+        pull.append(dot(weights, np.square(objective.row_scales(counts)) * some.squares()))
     both = _relative(sum(slack), sum(pull))
-    item_norm = float(np.sqrt(max(float(weights @ squares), 0.0)))
+    item_norm = float(np.sqrt(max(dot(weights, squares), 0.0)))
     return Standing(value, both, _relative(slack[0], pull[0]), _relative(slack[1], pull[1]), item_norm)
 
 

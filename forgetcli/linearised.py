@@ -15,6 +15,7 @@ from forgetcli.csr import Csr
 from forgetcli.model import Array, SideFactors
 from forgetcli.moments import mean_matrix
 from forgetcli.objective import Objective
+from forgetcli.products import product
 
 CG_TOLERANCE = 0.04
 """Residual of the conjugate gradients in the preconditioner's norm, relative to the first one's. What S is off by goes
@@ -79,9 +80,9 @@ class Coordinates:
         else:
             _, rows = _native.symmetric_eigen(np.ascontiguousarray(inner))
         vectors = rows.T
-        diagonal = np.einsum("ij,ij->j", vectors, inner @ vectors)
+        diagonal = np.einsum("ij,ij->j", vectors, product(inner, vectors))
         if objective.biases:
-            diagonal, edge = np.append(diagonal, mean[k, k]), vectors.T @ mean[:k, k]
+            diagonal, edge = np.append(diagonal, mean[k, k]), np.einsum("ij,i->j", vectors, mean[:k, k])
         dtype = other.factors.dtype
         return cls(*(np.ascontiguousarray(part, dtype) for part in (vectors, diagonal, edge, dense)))
 
@@ -219,7 +220,7 @@ class NormalInverse:
         k, vectors = direction.factors.shape[1], self.coordinates.vectors
         both = _native.gram(np.concatenate([self.other.factors, direction.factors], axis=1), threads=self.threads)
         cross = both[:k, k:] * both.dtype.type(self.objective.background)
-        return np.ascontiguousarray(vectors.T @ (cross + cross.T) @ vectors)
+        return np.ascontiguousarray(product(vectors.T, product(cross + cross.T, vectors)))
 
     def _iteration(self, tolerance: float) -> dict[str, Any]:
         coordinates = self.coordinates

@@ -28,6 +28,7 @@ from forgetcli.krylov import BRACKET, MAX_VECTORS, Filtered, absorbed, filtered_
 from forgetcli.linearised import LinearisedSweep, stacked
 from forgetcli.model import Array, Factors, SideFactors, negative, plus, still
 from forgetcli.objective import Objective
+from forgetcli.products import dot
 
 STEP_COST = 5.5
 """A step's time in sweeps, but for those done exactly before: the users' gradient and moves, the items' first sweep,
@@ -261,7 +262,7 @@ def _touched(trained: Trained, step: SideFactors) -> tuple[SideFactors, SideFact
     drift = plus(step, moves)
     lost, kept = trained.lost.row_counts(), trained.left.by_user.row_counts()[trained.touched]
     toward = np.einsum("nk,nk->n", stacked(drift, trained.objective), pull, dtype=np.float64)
-    counts = abs(float(toward @ (lost / (lost + kept)))) > DRIFT * abs(inner(moves, pull))
+    counts = abs(dot(toward, lost / (lost + kept))) > DRIFT * abs(inner(moves, pull))
     return plus(trained.users.take(trained.touched), moves), drift, counts
 
 

@@ -2,17 +2,19 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import time
 
 import numpy as np
 import pytest
 
-from forgetcli import als
+from forgetcli import als, unlearn
 from forgetcli.config import TrainConfig
 from forgetcli.errors import DataError, NumericalError
 from forgetcli.gradient import gradients
 from forgetcli.interactions import Interactions
 from forgetcli.model import Factors, SideFactors
 from forgetcli.objective import Objective
+from forgetcli.records import ForgetRequest
 from tests import dense_reference
 from tests.samples import CONFIGS, dense, interactions, triples
 
@@ -182,3 +184,18 @@ def test_equations_that_cannot_be_solved_are_a_numerical_error() -> None:
 def test_the_largest_seed_starts_training_like_any_other() -> None:
     config = dataclasses.replace(CONFIGS["plain"], sweeps=1, seed=2**63 - 1)
     assert np.isfinite(als.train(interactions(), config).factors.item.factors).all()
+
+
+@pytest.mark.parametrize("biases", [False, True])
+def test_one_thread_keeps_to_one_processor(biases: bool) -> None:
+    rng = np.random.default_rng(0)
+    data = Interactions.from_arrays(
+        np.repeat(np.arange(20_000), 10), rng.integers(0, 300, 200_000), rng.integers(1, 6, 200_000).astype(np.float32)
+    )
+    config = TrainConfig(factors=72, sweeps=3, biases=biases)
+    time.sleep(0.2)  # what waits in a loop since the tests before has given up
+    began, busy = time.perf_counter(), time.process_time()
+    model = als.train(data, config, threads=1)
+    unlearn.forget(model, ForgetRequest.of(users=[7]), method="response", threads=1)
+    unlearn.forget(model, ForgetRequest.of(users=range(500)), method="response", threads=1)
+    assert time.process_time() - busy < 1.2 * (time.perf_counter() - began)

@@ -300,6 +300,16 @@ void add_block_turned(const Shape& s, int n, const T* a, const T* b, const Parti
 // The lower rows that direct_update can take along in registers.
 constexpr int DIRECT_BORDER = FORGETCLI_VECTOR_BYTES == 64 ? 8 : 3;
 
+template <typename T>
+FORGETCLI_INLINE T total(const T* x, int n) {
+    Vector<T> sum = zero<T>();
+    int e = 0;
+    for (; e + LANES<T> <= n; e += LANES<T>) sum += load<T>(x + e);
+    T rest = sum_lanes<T>(sum);
+    for (; e < n; ++e) rest += x[e];
+    return rest;
+}
+
 // Adds the entries [begin, begin + n) to a turned system of one vector's square and BORDER lower rows, the last of them
 // the right-hand side, straight from the table: there is too little arithmetic to pay for a copy.
 template <typename T, int BORDER, bool BIAS>
@@ -327,9 +337,8 @@ void direct_update(const RowObjective<T>& o, const Shape& s, std::int64_t begin,
         for (int t = 0; t < ELEMENTS; ++t) sums[t] += row[L + t] * wx;
         if (BIAS) sums[ELEMENTS] += wx;
         sums[ROWS] += slope * x;
-        if (ROWS == 0) continue;
-        Vector<T> y = one;
-        if (ELEMENTS > 0) y += rest.read(row + RANK);
+        if (ELEMENTS == 0) continue;
+        const Vector<T> y = one + rest.read(row + RANK);
         const Vector<T> wy = weight * y;
         for (int t = 0; t < ELEMENTS; ++t) corners[t] += row[L + t] * wy;
         if (BIAS) corners[ELEMENTS] += wy;
@@ -338,7 +347,11 @@ void direct_update(const RowObjective<T>& o, const Shape& s, std::int64_t begin,
     for (int t = 0; t < TURNS<T>; ++t) add_to(system.matrix + t * L, turns[t]);
     for (int t = 0; t < BORDER; ++t) {
         add_to(system.lower + t * s.stride, sums[t]);
-        if (ROWS > 0) add_to(system.lower + t * s.stride + L, corners[t]);
+        if (ELEMENTS > 0) add_to(system.lower + t * s.stride + L, corners[t]);
+    }
+    if (ELEMENTS == 0 && BIAS) {
+        system.lower[L] += total(block.weights, n);
+        system.lower[s.stride + L] += total(block.slopes, n);
     }
 }
 
