@@ -49,6 +49,8 @@ CHECKED_USERS = 3000
 CUTOFF, JUDGED_USERS = 10, 2000
 SWEEPS = 8
 """Of each solver that is called sweep by sweep, for the accuracy."""
+PAUSE = 0.1
+"""Seconds before each that is timed: OpenMP's threads, which the peers work with, wait for more in a busy loop."""
 
 Factors = tuple[NDArray[np.float32], NDArray[np.float32]]
 
@@ -182,11 +184,13 @@ class Times:
     seconds: dict[str, list[float]] = field(default_factory=dict)
 
     def add(self, name: str, work: Callable[[], object], sweeps: float = 1) -> None:
+        time.sleep(PAUSE)
         begin = self.clock()
         work()
         self.seconds.setdefault(name, []).append((self.clock() - begin) / sweeps)
 
     def add_fits(self, peer: Cmfrec, short: int, long: int) -> None:
+        time.sleep(PAUSE)
         begin = self.clock()
         peer.fit(short)
         middle = self.clock()

@@ -120,6 +120,7 @@ class Csr:
         """(n_columns,) the number of entries of each column."""
         return _native.csr_column_counts(self.native, threads)
 
+    @cached_property
     def row_sums(self) -> NDArray[np.float64]:
         """(n_rows,) the sum of each row's values."""
         begins, filled = self.indptr[:-1], self.row_counts() > 0

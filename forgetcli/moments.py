@@ -23,7 +23,7 @@ def mean_matrix(mirror: Csr, other: SideFactors, objective: Objective, threads: 
     slope, offset = objective.confidence
     weights = (offset - objective.background) * mirror.row_counts().astype(np.float64)
     if slope:
-        weights += slope * mirror.row_sums()
+        weights += slope * mirror.row_sums
     return _weighted_gram(other, weights / max(mirror.nnz, 1), objective, threads)
 
 

@@ -121,7 +121,7 @@ def test_coded_values_are_the_same_values(values: list[float]) -> None:
     assert coded.values_at(entries).tobytes() == plain.values_at(entries).tobytes()
     assert coded.compact() is coded
     assert_same_csr(coded.transpose(), plain.transpose())
-    assert coded.row_sums().tolist() == plain.row_sums().tolist()
+    assert coded.row_sums.tolist() == plain.row_sums.tolist()
     if values:
         assert coded.value_range() == plain.value_range()
         scale = float(np.abs(plain.values).sum(dtype=np.float64))
