@@ -49,6 +49,9 @@ CHECKED_USERS = 3000
 CUTOFF, JUDGED_USERS = 10, 2000
 SWEEPS = 8
 """Of each solver that is called sweep by sweep, for the accuracy."""
+TURN = 0.2
+"""Seconds at least of a solver's turn: in a training sweeps follow each other, and the first after another solver's
+finds nothing of its own in the caches."""
 PAUSE = 0.1
 """Seconds before each that is timed: OpenMP's threads, which the peers work with, wait for more in a busy loop."""
 
@@ -183,10 +186,12 @@ class Times:
     clock: Callable[[], float]
     seconds: dict[str, list[float]] = field(default_factory=dict)
 
-    def add(self, name: str, work: Callable[[], object], sweeps: float = 1) -> None:
+    def add(self, name: str, sweep: Callable[[], object]) -> None:
         time.sleep(PAUSE)
-        begin = self.clock()
-        work()
+        begin, sweeps = self.clock(), 0
+        while sweeps == 0 or self.clock() - begin < TURN:
+            sweep()
+            sweeps += 1
         self.seconds.setdefault(name, []).append((self.clock() - begin) / sweeps)
 
     def add_fits(self, peer: Cmfrec, short: int, long: int) -> None:
