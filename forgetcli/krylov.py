@@ -31,6 +31,9 @@ become an items' half: there the upper bound was found to fall by a factor of 4 
 _EXHAUSTED = 8.0
 """A new vector's norm, in units of the dtype's rounding of the first one's, below which it holds nothing else."""
 
+_BEYOND, _HALVINGS = 1e6, 30
+"""How far to look for what lies between the bounds, and how exactly: neither is worth more."""
+
 _BLOCK_ROWS = 1 << 12
 """Rows that are added up at once: what that takes besides stays in a core's cache."""
 
@@ -64,7 +67,8 @@ class Filtered:
     _earlier: NDArray[np.float64]
 
     def users_from(self, users: SideFactors) -> SideFactors:
-        """The users of the T-th sweep: less A⁻¹ C x', with x' the solution for T − 1, carried on by momentum."""
+        """The users of the T-th sweep: less A⁻¹ C x', with x' the solution for T − 1, carried on by momentum. Only
+        where they were asked for."""
         return _combined([users, *self._followers], np.array([1.0, *-self._earlier]))
 
 
@@ -77,14 +81,16 @@ def filtered_solution(
     momentum: Sequence[float] = (),
     max_vectors: int = MAX_VECTORS,
     bracket: float = BRACKET,
+    with_users: bool = True,
     on_vector: Callable[[int], None] | None = None,
 ) -> Filtered | None:
     """x for T = `sweeps`, with full re-orthogonalisation; None where x = 0, since T = 0 or b is, as far as this
     precision tells, and where the first product overflows.
 
-    rhs:      b, (n, k) or (n, k + 1) with the biases last.
-    first:    B⁻¹ b.
-    momentum: see `absorbed`.
+    rhs:        b, (n, k) or (n, k + 1) with the biases last.
+    first:      B⁻¹ b.
+    momentum:   see `absorbed`.
+    with_users: whether `users_from` will be called. The last vector's users need not be found out where it is not.
     """
     norm = np.sqrt(max(inner(first, rhs), 0.0))
     if not norm > np.finfo(rhs.dtype).tiny or sweeps <= 0:  # nor can less be scaled to 1
@@ -118,6 +124,9 @@ def filtered_solution(
         if exhausted or (several and bounds.apart < bracket):
             break
         basis.append(scaled(z, 1 / off[-1]))
+        if not with_users and bounds.from_above and bounds.apart < 2 * bracket:
+            diagonal.append(bounds.midway(diagonal, off))
+            break
         b_basis.append(_divided(residual, off[-1]))
         del residual, z
     if not basis:
@@ -195,6 +204,7 @@ class _Bounds:
         self._absorbed = absorbed
         self._gauss: float | None = None
         self._radau: float | None = None
+        self._corner = 0.0
         self.apart = np.inf
 
     @property
@@ -217,10 +227,28 @@ class _Bounds:
         ritz, vectors = _tridiagonal(diagonal, off[:-1])
         if ritz[0] <= 0 or self._gauss is None:
             return
-        corner = float(off[-1] ** 2 * np.sum(vectors[-1] ** 2 / ritz))
-        extended, extended_vectors = _tridiagonal([*diagonal, corner], off)
-        self._radau = float(self._absorbed(extended) @ extended_vectors[0] ** 2)
+        self._corner = float(off[-1] ** 2 * np.sum(vectors[-1] ** 2 / ritz))
+        self._radau = self._value([*diagonal, self._corner], off)
         self.apart = abs(self._radau - self._gauss) / abs(self._gauss)
+
+    def midway(self, diagonal: list[float], off: list[float]) -> float:
+        """The next element of the diagonal with which the value is half way between the two, and so no further from the
+        truth than half of what they are apart. It is at least Gauss–Radau's; one without bound gives Gauss' value."""
+        assert self._gauss is not None
+        assert self._radau is not None
+        wanted = (self._gauss + self._radau) / 2
+        low, step = self._corner, max(abs(self._corner), off[-1], diagonal[-1])
+        while step < _BEYOND * diagonal[0] and self._value([*diagonal, low + step], off) > wanted:
+            step *= 2
+        high = low + step
+        for _ in range(_HALVINGS):
+            middle = (low + high) / 2
+            low, high = (middle, high) if self._value([*diagonal, middle], off) > wanted else (low, middle)
+        return high
+
+    def _value(self, diagonal: list[float], off: list[float]) -> float:
+        ritz, vectors = _tridiagonal(diagonal, off)
+        return float(self._absorbed(ritz) @ vectors[0] ** 2)
 
 
 def _tridiagonal(diagonal: list[float], off: list[float]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -182,7 +182,7 @@ def _linear(
     if np.sqrt(max(inner(first, pull), 0.0)) > SMALL_STEP * before.item_norm:
         return None
     system = LinearisedSweep(trained.inverse.on(left.by_user, items), item_inverse, SMALL_LOOSE)
-    filtered = _filtered(system, pull, first, sweeps, momentum, SMALL_BRACKET, options)
+    filtered = _filtered(system, pull, first, sweeps, momentum, SMALL_BRACKET, options, with_users=True)
     if filtered is None:
         return Response(Factors(users, items, after.global_mean), before, "linear", None, 0, 0, 0.0)
     vectors, size = filtered.vectors, filtered.norm / before.item_norm
@@ -217,7 +217,9 @@ def _exact(trained: Trained, after: Objective, sweeps: int, momentum: Sequence[f
         if done >= wanted:
             system = formed.linearised(trained)
             ahead = sweeps - 1 - done
-            step = _filtered(system, formed.pull, formed.first, ahead, momentum[done:], BRACKET, options)
+            step = _filtered(
+                system, formed.pull, formed.first, ahead, momentum[done:], BRACKET, options, with_users=False
+            )
             size = formed.relative(step.norm) if step else 0.0
             if done > 0 or exact_sweeps(size, trained.share, sweeps, momentum) == 0:
                 break
@@ -325,6 +327,8 @@ def _filtered(
     momentum: Sequence[float],
     bracket: float,
     options: Options,
+    *,
+    with_users: bool,
 ) -> Filtered | None:
     return filtered_solution(
         system,
@@ -334,6 +338,7 @@ def _filtered(
         momentum=momentum,
         max_vectors=options.max_vectors,
         bracket=bracket if options.bracket is None else options.bracket,
+        with_users=with_users,
         on_vector=lambda number: options.say(f"direction {number}"),
     )
 

@@ -87,10 +87,18 @@ class Problem:
             linearised.NormalInverse.of(by_item, by_user, self.users, self.objective, tolerance=1e-15),
         )
 
-    def solve(self, sweeps: int, *, vectors: int = 100, bracket: float = 0.0) -> krylov.Filtered:
+    def solve(
+        self, sweeps: int, *, vectors: int = 100, bracket: float = 0.0, with_users: bool = True
+    ) -> krylov.Filtered:
         system = self.system()
         solution = krylov.filtered_solution(
-            system, self.rhs, system.item_inverse.solve(self.rhs), sweeps, max_vectors=vectors, bracket=bracket
+            system,
+            self.rhs,
+            system.item_inverse.solve(self.rhs),
+            sweeps,
+            max_vectors=vectors,
+            bracket=bracket,
+            with_users=with_users,
         )
         assert solution is not None
         return solution
@@ -150,6 +158,33 @@ def test_few_vectors_are_enough_and_the_bracket_says_so(name: str) -> None:
     assert few.vectors <= exact.vectors
     assert few.bracket < krylov.HALF_WAY * krylov.BRACKET or few.vectors == krylov.MAX_VECTORS
     assert effect[0] == pytest.approx(effect[1], rel=2 * krylov.BRACKET)
+
+
+@pytest.mark.parametrize("bracket", [0.1, 0.02, 0.01])
+def test_without_the_users_the_step_lies_half_way_between_its_bounds(bracket: float) -> None:
+    spared = 0
+    for name in CONFIGS:
+        problem = make_problem(name)
+        exact, with_users = problem.solve(15), problem.solve(15, bracket=bracket)
+        step = problem.solve(15, bracket=bracket, with_users=False)
+        effects = [float(flat(each.items, problem.objective) @ problem.rhs.ravel()) for each in (exact, step)]
+        last_followed = len(step._followers) == step.vectors
+        apart = step.bracket if last_followed else step.bracket / 2
+        assert effects[1] == pytest.approx(effects[0], rel=apart + 1e-9)
+        assert step.bracket < (krylov.HALF_WAY if last_followed else 2) * bracket
+        assert len(step._followers) <= len(with_users._followers)
+        spared += len(with_users._followers) - len(step._followers)
+    assert spared > 0
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_two_sweeps_need_no_more_than_one_vector_followed(name: str) -> None:
+    problem = make_problem(name)
+    exact, items_alone = problem.solve(2), problem.solve(2, bracket=krylov.BRACKET, with_users=False)
+    assert len(items_alone._followers) == 1
+    expected = flat(exact.items, problem.objective)
+    found = flat(items_alone.items, problem.objective)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-10 * np.abs(expected).max())
 
 
 def test_no_pull_means_no_step() -> None:
@@ -315,8 +350,8 @@ def scale_steps(monkeypatch: pytest.MonkeyPatch, by: float) -> None:
     """Every step from here on is this many times what it should be."""
     right = response._filtered
 
-    def wrong(*arguments: Any) -> krylov.Filtered | None:
-        step = right(*arguments)
+    def wrong(*arguments: Any, **options: Any) -> krylov.Filtered | None:
+        step = right(*arguments, **options)
         assert step is not None
         factor = step.items.factors.dtype.type(by)
         return dataclasses.replace(step, items=SideFactors(step.items.factors * factor, step.items.bias * factor))
