@@ -257,19 +257,14 @@ def _tridiagonal(diagonal: list[float], off: list[float]) -> tuple[NDArray[np.fl
 
 
 def _divided(stacked: Array, by: float) -> Array:
-    return np.multiply(stacked, stacked.dtype.type(1 / by), out=_native.empty(stacked, len(stacked)))
+    return _native.combination([stacked], [1 / by], 0)
 
 
 def _combined(sides: list[SideFactors], weights: NDArray[np.float64]) -> SideFactors:
-    factors, bias = _native.empty(sides[0].factors, len(sides[0])), np.empty_like(sides[0].bias)
-    scalars = [bias.dtype.type(weight) for weight in weights]
-    for begin in range(0, len(bias), _BLOCK_ROWS):
-        block = slice(begin, begin + _BLOCK_ROWS)
-        np.multiply(sides[0].factors[block], scalars[0], out=factors[block])
-        np.multiply(sides[0].bias[block], scalars[0], out=bias[block])
-        for side, scalar in zip(sides[1:], scalars[1:], strict=True):
-            factors[block] += side.factors[block] * scalar
-            bias[block] += side.bias[block] * scalar
+    factors = _native.combination([side.factors for side in sides], weights.tolist(), 0)
+    bias = np.zeros_like(sides[0].bias)
+    for side, weight in zip(sides, weights, strict=True):
+        bias += side.bias * bias.dtype.type(weight)
     return SideFactors(factors, bias)
 
 

@@ -184,6 +184,20 @@ def test_listed_rows_are_solved_in_the_order_of_the_list() -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("rows", [0, 3, 5000])
+def test_a_combination_is_the_weighted_sum(rows: int, dtype: type) -> None:
+    rng = np.random.default_rng(0)
+    parts, weights = [rng.normal(size=(rows, 70)).astype(dtype) for _ in range(3)], [1.0, -0.25, 3.5]
+    found = _native.combination(parts, weights, 2)
+    expected = np.sum([w * x for w, x in zip(weights, parts, strict=True)], axis=0)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=100 * np.finfo(dtype).eps)
+    assert found.tobytes() == _native.combination(parts, weights, 1).tobytes()
+    for broken in (([], []), (parts, weights[1:]), ([parts[0], parts[1][:, 1:].copy()], weights[1:])):
+        with pytest.raises(ValueError, match=r"weight|shapes"):
+            _native.combination(*broken, 1)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_a_row_whose_equations_are_singular_is_named(dtype: type, instruction_set: str) -> None:
     problem = make_problem("plain", 20, [50, 3, 50])
     *_, failed = solve(replace(problem, reg=1e-30), dtype)

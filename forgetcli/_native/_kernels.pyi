@@ -167,6 +167,9 @@ class _Solved(_Objective, _Inverse): ...
 def inner_product(*, factors: _Matrix, bias: _Vector, stacked: _Matrix) -> float:
     """Σ of the products of a side's elements and those of a stacked one, (n, k) or (n, k + 1), in float64."""
 
+def combination(parts: list[_Matrix], weights: list[float], threads: int) -> _Matrix:
+    """Σ of the weights times the matrices, at least one, of one shape."""
+
 def row_gradients(
     *,
     gram: _Matrix | None,

@@ -4,6 +4,7 @@
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/tuple.h>
+#include <nanobind/stl/vector.h>
 
 #include <algorithm>
 #include <atomic>
@@ -513,11 +514,39 @@ double inner_product(Input<T, 2> factors, Input<T, 1> bias, Input<T, 2> stacked)
     return total;
 }
 
+// Σ of weights times matrices of one shape.
+template <typename T>
+Output<T, 2> combination(const std::vector<Input<T, 2>>& parts, const std::vector<double>& weights, int threads) {
+    require(!parts.empty() && parts.size() == weights.size(), "not one weight for each of some matrices");
+    const std::size_t rows = parts[0].shape(0), columns = parts[0].shape(1);
+    for (const auto& part : parts) {
+        require(part.shape(0) == rows && part.shape(1) == columns, "matrices of different shapes");
+    }
+    T* sum;
+    auto out = new_matrix<T>(rows, columns, &sum);
+    constexpr std::int64_t BLOCK = 1 << 12;  // elements that stay in a core's cache between the matrices
+    parallel_pieces(static_cast<std::int64_t>(rows * columns), threads, [&](std::int64_t begin, std::int64_t end) {
+        for (std::int64_t at = begin; at < end; at += BLOCK) {
+            const std::int64_t last = std::min(end, at + BLOCK);
+            for (std::size_t i = 0; i < parts.size(); ++i) {
+                const T weight = T(weights[i]), *const x = parts[i].data();
+                if (i == 0) {
+                    for (std::int64_t j = at; j < last; ++j) sum[j] = weight * x[j];
+                } else {
+                    for (std::int64_t j = at; j < last; ++j) sum[j] += weight * x[j];
+                }
+            }
+        }
+    });
+    return out;
+}
+
 template <typename T>
 void bind(nb::module_& m) {
     using namespace nb::literals;
     m.def("inner_product", &inner_product<T>, nb::kw_only(), "factors"_a.noconvert(), "bias"_a.noconvert(),
           "stacked"_a.noconvert());
+    m.def("combination", &combination<T>, "parts"_a.noconvert(), "weights"_a, "threads"_a);
     m.def("row_gradients", &row_gradients<T>, nb::kw_only(), "view"_a,
           "other"_a.noconvert(), "other_bias"_a.none(), "gram"_a.none(), "with_bias"_a, "confidence"_a, "target"_a,
           "background"_a, "reg"_a, "reg_by_count"_a, "factors"_a.noconvert(), "bias"_a.noconvert(), "rows"_a.none(),

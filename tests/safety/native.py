@@ -297,6 +297,13 @@ def _inner_product(cut: _Cutter) -> None:
     _native.inner_product(**cut.spoilt(told))
 
 
+def _combination(cut: _Cutter) -> None:
+    dtype, rank = ("f4", "f8")[cut.byte() % 2], cut.byte() % 20
+    first = cut.matrix(dtype, rank)
+    parts = [cut.spoilt({"x": cut.raw(dtype, first.size).reshape(first.shape)})["x"] for _ in range(cut.byte() % 4)]
+    _native.combination([first, *parts][cut.byte() % 2 :], [0.5] * (len(parts) + cut.byte() % 2), cut.threads())
+
+
 def _empty(cut: _Cutter) -> None:
     columns = cut.byte() % 20
     rows = _size(cut) if cut.byte() % 2 else 2**62 - cut.byte()
@@ -352,6 +359,7 @@ ENTRY_POINTS: tuple[Callable[[_Cutter], Any], ...] = (
     _top_n,
     _gram,
     _inner_product,
+    _combination,
     _empty,
     lambda cut: _solve(cut, _native.conjugate_rows, "conjugate"),
     _eigen,
