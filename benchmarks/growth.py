@@ -64,10 +64,11 @@ def measure(directory: Path, millions: int, rank: int) -> Point:
     with tempfile.TemporaryDirectory(dir=directory) as work:
         model, left, one, many = (Path(work) / name for name in ("model.npz", "left.npz", "one.csv", "many.csv"))
         write_requests(data, one, many)
+        user = one.read_text().split()[1]
         options = ("--factors", str(rank), "--sweeps", str(SWEEPS), "--json", "--quiet")
         trained = run("train", str(data), "-o", str(model), *options)
         # A response step however short the training was: that is what the plot is about.
-        forgot = run("forget", str(model), "--records", str(one), "--no-retrain", "-o", str(left), "--json", "--quiet")
+        forgot = run("forget", str(model), "--user", user, "--no-retrain", "-o", str(left), "--json", "--quiet")
         size = model.stat().st_size
     told = trained.document["model"]
     if forgot.document["forgotten"]["users"] != 1 or told["interactions"] != millions * 10**6:

@@ -4,8 +4,8 @@
     python benchmarks/train.py /tmp/synth25m.parquet --results train.jsonl --picture docs/figures/whole.svg
     python benchmarks/train.py /tmp/synth25m.csv --runs 5 --factors 128
 
-Each run trains, then forgets one user and then 1 % of the users from that model, and retrains without those, each into
-a file of its own. Prints Markdown: the wall time, the part of each stage as `--json` tells it, processor time, and the
+Each run trains, then forgets one user (`--user`) and then 1 % of the users (`--records`) from that model, and retrains
+without those, each into a file of its own. Prints Markdown: the wall time, the part of each stage as `--json` tells it, processor time, and the
 most memory that the process held. A run that was disturbed shows in a processor time well below the wall time times the
 processors. A run counts only when its answers have been checked: the objective falls with each sweep, the models load,
 and who was to be forgotten is gone.
@@ -241,7 +241,7 @@ def one_run(options: argparse.Namespace, work: Path) -> dict[str, Any]:
     write_requests(options.data, one, many)
     plan = {
         TRAIN: ("train", options.data, "-o", model, "--factors", options.factors, "--sweeps", options.sweeps),
-        ONE: ("forget", model, "--records", one, "-o", left),
+        ONE: ("forget", model, "--user", one.read_text().split()[1], "-o", left),
         MANY: ("forget", model, "--records", many, "-o", fewer),
         RETRAIN: ("retrain", model, "--records", many, "-o", anew),
     }

@@ -200,14 +200,17 @@ def _forget(
     if arguments.on_unknown == "fail":
         _require_known(request.resolve(unlearn.training_data(model, interactions)).counts)
     carries_data = model.interactions is not None
+    handed = [interactions]
+    if not arguments.verify:  # which needs what there was
+        interactions = None
     with session.stage("sweeping", "forgetting"):
         result = unlearn.forget(
             model,
             request,
             method="response" if arguments.method == "auto" and arguments.no_retrain else arguments.method,
             sweeps=arguments.sweeps or DEFAULT_SWEEPS,
-            interactions=interactions,
-            in_place=not arguments.verify,  # which needs the model that was
+            interactions=handed.pop(),  # so that nobody else holds it when the records are out of it
+            in_place=not arguments.verify,
             threads=arguments.threads,
             on_progress=session.on_sweep,
             on_step=session.on_step,
