@@ -40,6 +40,8 @@ RANKS = (16, 32, 33, 48, 64, 96, 128, 256)
 KINDS = ("explicit", "biased", "implicit")
 """Without biases, with them (one more column), and with confidences and a dense Gram."""
 PRODUCT_SIZE, PRODUCT_RUNS = 3000, 3
+PAUSE = 0.1
+"""Seconds after a product: its threads wait for more in a busy loop."""
 GATHER_ROWS = 512
 """Rows that are taken at a time: the buffer stays in a core's own cache."""
 CHECKED_ROWS = 40
@@ -178,6 +180,7 @@ def measure(data: fc.Interactions, kind: str, rank: int, dtype: str, runs: int, 
     seconds, products = [], []
     for _ in range(runs):
         products.append(product_rate(dtype, clock))
+        time.sleep(PAUSE)
         begin = clock.now()
         users = als.half_sweep(data.by_user, items, objective, threads=clock.threads).side
         solved = als.half_sweep(data.by_item, users, objective, threads=clock.threads).side
@@ -187,7 +190,7 @@ def measure(data: fc.Interactions, kind: str, rank: int, dtype: str, runs: int, 
         check(data.by_item, users, solved, objective)
         items = solved
     rates = [gather_rate(view, side.factors, clock) for view, side in ((data.by_user, items), (data.by_item, users))]
-    entry = rank * np.dtype(dtype).itemsize + 8
+    entry = rank * np.dtype(dtype).itemsize + data.by_user.indices.itemsize + data.by_user.stored.itemsize
     return Measured(
         kind,
         rank,

@@ -5,10 +5,10 @@
     python benchmarks/train.py /tmp/synth25m.csv --runs 5 --factors 128
 
 Each run trains, then forgets one user (`--user`) and then 1 % of the users (`--records`) from that model, and retrains
-without those, each into a file of its own. Prints Markdown: the wall time, the part of each stage as `--json` tells it, processor time, and the
-most memory that the process held. A run that was disturbed shows in a processor time well below the wall time times the
-processors. A run counts only when its answers have been checked: the objective falls with each sweep, the models load,
-and who was to be forgotten is gone.
+without those, each into a file of its own. Prints Markdown: the wall time, the part of each stage as `--json` tells it,
+processor time, and the most memory that the process held. A run that was disturbed shows in a processor time well below
+the wall time times the processors. A run counts only when its answers have been checked: the objective falls with each
+sweep, the models load, and who was to be forgotten is gone.
 
 --results keeps each run as a line of JSON, so that an interrupted measurement goes on: of --runs only those that the
 file does not have are done. --picture draws the commands' median times by stage, as SVG, and needs matplotlib.
