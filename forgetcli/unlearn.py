@@ -43,9 +43,9 @@ memory 0.052 and 0.021 with two, beside 0.065 ± 0.023 and 0.029 ± 0.019 of its
 (15 sweeps, λ = 0.05 explicit, λ = 10 implicit, k = 32) 0.036 and 0.012 with two, 0.032 and 0.014 with none, beside
 0.047 ± 0.015 and 0.028 ± 0.012 of retrains."""
 
-CG_RANK = 60
-"""A sweep by conjugate gradients costs about this over the rank of an exact one: 25 million ratings, 3 steps, ranks
-from 64 to 256."""
+CG_RANK = 45
+"""A sweep by conjugate gradients costs about this over the rank of an exact one: a million and 25 million ratings, 3
+steps, ranks from 64 to 256."""
 
 SETTLED = 1e-3
 """How far they may be from their solutions, relatively, to be taken for solved: above what float32 leaves."""

@@ -138,8 +138,8 @@ def _add_model_options(parser: Parser) -> None:
     group.add_argument(
         "--solver",
         choices=get_args(Solver),
-        help="of each row's equations: exact, or a few conjugate gradient steps, which come as far in half the "
-        f"time at 128 factors, and in a fourth at 256 (default: {explicit.solver})",
+        help="of each row's equations: exact, or a few conjugate gradient steps, which come as far in a third of "
+        f"the time at 128 factors, and in a fifth at 256 (default: {explicit.solver})",
     )
     group.add_argument(
         "--cg-steps", type=positive_count, metavar="N", help=f"of --solver cg (default: {explicit.cg_steps})"
