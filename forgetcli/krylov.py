@@ -65,11 +65,12 @@ class Filtered:
     bracket: float
     _followers: list[SideFactors]
     _earlier: NDArray[np.float64]
+    _threads: int
 
     def users_from(self, users: SideFactors) -> SideFactors:
         """The users of the T-th sweep: less A⁻¹ C x', with x' the solution for T − 1, carried on by momentum. Only
         where they were asked for."""
-        return _combined([users, *self._followers], np.array([1.0, *-self._earlier]))
+        return _combined([users, *self._followers], np.array([1.0, *-self._earlier]), self._threads)
 
 
 def filtered_solution(
@@ -82,6 +83,7 @@ def filtered_solution(
     max_vectors: int = MAX_VECTORS,
     bracket: float = BRACKET,
     with_users: bool = True,
+    threads: int = 0,
     on_vector: Callable[[int], None] | None = None,
 ) -> Filtered | None:
     """x for T = `sweeps`, with full re-orthogonalisation; None where x = 0, since T = 0 or b is, as far as this
@@ -95,7 +97,7 @@ def filtered_solution(
     norm = np.sqrt(max(inner(first, rhs), 0.0))
     if not norm > np.finfo(rhs.dtype).tiny or sweeps <= 0:  # nor can less be scaled to 1
         return None
-    basis, b_basis = [scaled(first, 1 / norm)], [_divided(rhs, norm)]
+    basis, b_basis = [scaled(first, 1 / norm)], [_divided(rhs, norm, threads)]
     followers: list[SideFactors] = []
     diagonal: list[float] = []
     off: list[float] = []
@@ -115,7 +117,7 @@ def filtered_solution(
         loose = HALF_WAY if bounds.from_above else 1.0
         if (several and bounds.apart < loose * bracket) or len(basis) >= min(max_vectors, sweeps):
             break
-        residual, z = _orthogonal(*system.back(follower, followed**2), basis, b_basis)
+        residual, z = _orthogonal(*system.back(follower, followed**2), basis, b_basis, threads)
         off.append(float(np.sqrt(max(inner(z, residual), 0.0))))
         if not np.isfinite(off[-1]):
             break
@@ -127,7 +129,7 @@ def filtered_solution(
         if not with_users and bounds.from_above and bounds.apart < 2 * bracket:
             diagonal.append(bounds.midway(diagonal, off))
             break
-        b_basis.append(_divided(residual, off[-1]))
+        b_basis.append(_divided(residual, off[-1], threads))
         del residual, z
     if not basis:
         return None
@@ -135,11 +137,12 @@ def filtered_solution(
     weights = vectors @ (absorbed(ritz, sweeps, momentum) * vectors[0]) * norm
     earlier = vectors @ (absorbed(ritz, sweeps - 1, momentum[:sweeps]) * vectors[0]) * norm
     norm = float(np.linalg.norm(weights))
-    return Filtered(_combined(basis, weights), norm, len(basis), bounds.apart, followers, earlier)
+    items = _combined(basis, weights, threads)
+    return Filtered(items, norm, len(basis), bounds.apart, followers, earlier, threads)
 
 
 def _orthogonal(
-    back: Array, solved: SideFactors, basis: list[SideFactors], b_basis: list[Array]
+    back: Array, solved: SideFactors, basis: list[SideFactors], b_basis: list[Array], threads: int
 ) -> tuple[Array, SideFactors]:
     """S q and B⁻¹ S q, q the last of the basis, less their parts along it; from Cᵀ A⁻¹ C q and B⁻¹ times that."""
     residual = np.subtract(b_basis[-1], back, out=back)
@@ -149,7 +152,7 @@ def _orthogonal(
             part = inner(x, residual)
             _add(residual, bx, -part)
             parts[j] += part
-    z = _combined([basis[-1], solved, *basis], np.array([1.0, -1.0, *-parts]))
+    z = _combined([basis[-1], solved, *basis], np.array([1.0, -1.0, *-parts]), threads)
     return residual, z
 
 
@@ -256,12 +259,12 @@ def _tridiagonal(diagonal: list[float], off: list[float]) -> tuple[NDArray[np.fl
     return values, vectors
 
 
-def _divided(stacked: Array, by: float) -> Array:
-    return _native.combination([stacked], [1 / by], 0)
+def _divided(stacked: Array, by: float, threads: int) -> Array:
+    return _native.combination([stacked], [1 / by], threads)
 
 
-def _combined(sides: list[SideFactors], weights: NDArray[np.float64]) -> SideFactors:
-    factors = _native.combination([side.factors for side in sides], weights.tolist(), 0)
+def _combined(sides: list[SideFactors], weights: NDArray[np.float64], threads: int) -> SideFactors:
+    factors = _native.combination([side.factors for side in sides], weights.tolist(), threads)
     bias = np.zeros_like(sides[0].bias)
     for side, weight in zip(sides, weights, strict=True):
         bias += side.bias * bias.dtype.type(weight)

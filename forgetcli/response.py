@@ -339,6 +339,7 @@ def _filtered(
         max_vectors=options.max_vectors,
         bracket=bracket if options.bracket is None else options.bracket,
         with_users=with_users,
+        threads=options.threads,
         on_vector=lambda number: options.say(f"direction {number}"),
     )
 
