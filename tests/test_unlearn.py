@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forgetcli import als, checkpoint, unlearn
+from forgetcli.config import Side
 from forgetcli.errors import DataError
 from forgetcli.interactions import Interactions
 from forgetcli.model import HistoryEntry, Model
@@ -59,8 +60,10 @@ def test_a_retrain_is_training_on_data_that_never_held_the_records(name: str) ->
 
 @pytest.mark.parametrize("name", CONFIGS)
 @pytest.mark.parametrize("method", ["response", "sweeps", "retrain"])
-def test_in_place_the_same_is_forgotten(name: str, method: unlearn.Method, tmp_path: Path) -> None:
-    checkpoint.save(als.train(interactions(), CONFIGS[name]), tmp_path / "model.npz")
+@pytest.mark.parametrize("solved_last", ["items", "users"])
+def test_in_place_the_same_is_forgotten(name: str, method: unlearn.Method, solved_last: Side, tmp_path: Path) -> None:
+    config = dataclasses.replace(CONFIGS[name], solved_last=solved_last)
+    checkpoint.save(als.train(interactions(), config), tmp_path / "model.npz")
     expected = unlearn.forget(checkpoint.load(tmp_path / "model.npz"), some_request(), method=method)
     model = checkpoint.load(tmp_path / "model.npz")
     assert model.interactions is not None

@@ -176,7 +176,8 @@ bool solve_sum(const RowObjective<T>& o, std::int64_t row, const T* sum, T* memo
 
 template <typename T>
 void gram(const T* x, std::int64_t n, int rank, T* memory, T* out) {
-    const RowObjective<T> all{nullptr, nullptr, nullptr, nullptr, nullptr, n, x, nullptr, n, rank, false, nullptr, 0, 1, 0, 0, 0, 0, false};
+    const RowObjective<T> all{nullptr, nullptr, nullptr, nullptr, nullptr, n, x, nullptr, n,    rank,
+                              false,   nullptr, 0,       1,       0,       0, 0, 0,       false};
     const Shape s = shape_of<T>(rank);
     const Scratch<T> scratch(memory, s);
     accumulate_entries(all, s, 0, n, false, scratch, scratch.systems);

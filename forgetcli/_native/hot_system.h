@@ -300,6 +300,7 @@ void add_block_turned(const Shape& s, int n, const T* a, const T* b, const Parti
 // The lower rows that direct_update can take along in registers.
 constexpr int DIRECT_BORDER = FORGETCLI_VECTOR_BYTES == 64 ? 8 : 3;
 
+// Σ x.
 template <typename T>
 FORGETCLI_INLINE T total(const T* x, int n) {
     Vector<T> sum = zero<T>();
