@@ -92,8 +92,9 @@ def run_within_limits(program: Callable[[], int]) -> int:
             if address_space is not None:
                 _claim_buffer_of_blas()
             return program()
-        except MemoryError:  # too little even to say so, which the process above does then
-            os.kill(os.getpid(), signal.SIGKILL)
+        except Exception as error:
+            if not isinstance(error, FileSystemError) and any(map(tells_of_no_memory, _with_contexts(error))):
+                os.kill(os.getpid(), signal.SIGKILL)  # too little even to say so, which the process above does then
             raise
         finally:
             os.write(telling, b"!")
@@ -103,6 +104,14 @@ def run_within_limits(program: Callable[[], int]) -> int:
     with os.fdopen(told, "rb") as pipe:
         ended_by_itself = pipe.read() != b""
     return _exit_code(status, ended_by_itself, limit)
+
+
+def _with_contexts(error: BaseException) -> Iterator[BaseException]:
+    """The error, and those that were being dealt with when it came."""
+    at: BaseException | None = error
+    while at is not None:
+        yield at
+        at = at.__context__
 
 
 def _claim_buffer_of_blas() -> None:

@@ -84,13 +84,24 @@ def test_with_too_little_address_space_every_command_ends_in_a_message_or_in_suc
 
 
 @linux
-def test_where_memory_does_not_even_last_to_say_so_the_parent_says_it(tmp_path: Path) -> None:
-    code = """
+@pytest.mark.parametrize(
+    "failing",
+    [
+        "raise MemoryError",
+        "raise SystemError('error return without exception set')",
+        """try:
+        raise OSError('malloc of size 64 failed')
+    except OSError:
+        raise KeyError('what that led to')""",
+    ],
+)
+def test_where_memory_does_not_even_last_to_say_so_the_parent_says_it(failing: str, tmp_path: Path) -> None:
+    code = f"""
 import sys
 from forgetcli.cli import limits
 from forgetcli.errors import FileSystemError
 def program():
-    raise MemoryError
+    {failing}
 try:
     limits.run_within_limits(program)
 except FileSystemError as error:
