@@ -63,45 +63,57 @@ class VocabularyBuilder:
 
     def __init__(self) -> None:
         self._known = pa.array([], pa.int64())
-        self._codes = GrowingArray(np.int32)  # into _known
-        self._waiting: list[EncodedIds] = []
+        self._codes = GrowingArray(np.int32)
+        self._coded = 0  # so many of the codes are into _known, the others into their batch's own distinct ids
+        self._waiting: list[tuple[int, pa.Array]] = []  # batches' lengths and distinct ids
         self._waiting_ids = 0
 
     def add(self, ids: EncodedIds) -> None:
         """The next batch; every row must have an id. One without rows says nothing of the ids' type."""
         if len(ids.codes) == 0:
             return
-        self._waiting.append(ids)
+        self._codes.append(ids.codes)
+        self._waiting.append((len(ids.codes), ids.distinct))
         self._waiting_ids += len(ids.distinct)
         if self._waiting_ids >= max(MERGE_AT, len(self._known)):
-            self._merge()
+            self._recode(self._merged(), begin=self._coded)
 
     def finish(self) -> tuple[Vocabulary, NDArray[np.int32]]:
         """The vocabulary, and (n,) the row number in it of each id that was added, in order."""
-        self._merge()
+        parts = self._merged()
         order = pc.sort_indices(self._known)
         ranks = np.empty(len(order), np.int32)
         ranks[np.asarray(order)] = np.arange(len(order), dtype=np.int32)
-        rows = self._codes.take()
-        for begin in range(0, len(rows), PASS_ROWS):
-            rows[begin : begin + PASS_ROWS] = ranks[rows[begin : begin + PASS_ROWS]]
-        return Vocabulary(ids_from_arrow(self._known.take(order))), rows
+        self._recode([(self._coded, ranks), *((length, ranks[codes]) for length, codes in parts)], begin=0)
+        return Vocabulary(ids_from_arrow(self._known.take(order))), self._codes.take()
 
-    def _merge(self) -> None:
-        """One hash table over what is known and all that waits. What is known comes first and is distinct, so it keeps
-        its codes, and so do the rows encoded with them."""
+    def _merged(self) -> list[tuple[int, NDArray[np.int32]]]:
+        """Makes one hash table over what is known and all that waits. What is known comes first and is distinct, so it
+        keeps its codes, and so do the rows that have them. Of each batch that waited its length, and the new codes of
+        its distinct ids."""
         if not self._waiting:
-            return
-        parts = [self._known, *(ids.distinct for ids in self._waiting)]
+            return []
+        parts = [self._known, *(distinct for _, distinct in self._waiting)]
         if any(part.type == pa.large_string() for part in parts):
             parts = [part.cast(pa.large_string()) for part in parts]
         chunks = pa.chunked_array(parts).dictionary_encode().chunks
         if len(self._known):  # Arrow leaves out the chunk of an empty part
             chunks = chunks[1:]
-        for ids, chunk in zip(self._waiting, chunks, strict=True):
-            self._codes.append(np.take(np.asarray(chunk.indices), ids.codes))
+        lengths = [length for length, _ in self._waiting]
         self._known = chunks[0].dictionary
         self._waiting, self._waiting_ids = [], 0
+        return [(length, np.asarray(chunk.indices)) for length, chunk in zip(lengths, chunks, strict=True)]
+
+    def _recode(self, parts: list[tuple[int, NDArray[np.int32]]], begin: int) -> None:
+        """Gives the rows from `begin` on, part after part, the codes that a part's table has for those that they have
+        now: all rows are coded alike then."""
+        rows = self._codes.in_use()
+        for length, codes in parts:
+            for at in range(begin, begin + length, PASS_ROWS):
+                some = rows[at : min(at + PASS_ROWS, begin + length)]
+                some[:] = codes[some]
+            begin += length
+        self._coded = begin
 
 
 class TimeColumn:
