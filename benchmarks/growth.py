@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from train import run, write_requests
+from train import run, touch_memory, write_requests
 
 MILLIONS, RANKS = (1, 5, 25, 100), (16, 32, 64, 128, 256)
 USUAL_MILLIONS, USUAL_RANK = 25, 64
@@ -66,8 +66,10 @@ def measure(directory: Path, millions: int, rank: int) -> Point:
         write_requests(data, one, many)
         user = one.read_text().split()[1]
         options = ("--factors", str(rank), "--sweeps", str(SWEEPS), "--json", "--quiet")
+        touch_memory()
         trained = run("train", str(data), "-o", str(model), *options)
         # A response step however short the training was: that is what the plot is about.
+        touch_memory()
         forgot = run("forget", str(model), "--user", user, "--no-retrain", "-o", str(left), "--json", "--quiet")
         size = model.stat().st_size
     told = trained.document["model"]

@@ -7,8 +7,9 @@
 Each run trains, then forgets one user (`--user`) and then 1 % of the users (`--records`) from that model, and retrains
 without those, each into a file of its own. Prints Markdown: the wall time, the part of each stage as `--json` tells it,
 processor time, and the most memory that the process held. A run that was disturbed shows in a processor time well below
-the wall time times the processors. A run counts only when its answers have been checked: the objective falls with each
-sweep, the models load, and who was to be forgotten is gone.
+the wall time times the processors. Before each command memory is touched and freed (see `touch_memory`). A run counts
+only when its answers have been checked: the objective falls with each sweep, the models load, and who was to be
+forgotten is gone.
 
 --results keeps each run as a line of JSON, so that an interrupted measurement goes on: of --runs only those that the
 file does not have are done. --picture draws the commands' median times by stage, as SVG, and needs matplotlib.
@@ -38,6 +39,8 @@ MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024
 FORGOTTEN_SHARE = 0.01
 FORGOTTEN_SEED = 20261122
 START_UP_RUNS = 11
+TOUCHED = 4 << 30
+"""Bytes touched and freed before a command is timed, where so much is free: see `touch_memory`."""
 
 TRAIN, ONE, MANY, RETRAIN = "train", "forget one user", "forget 1 % of the users", "retrain without those"
 BARS = {ONE: "forget one user", MANY: "forget 1 %", RETRAIN: "retrain"}
@@ -82,6 +85,17 @@ def run(*arguments: str) -> Finished:
     # The system's record of a process's memory begins with its parent's; what the process itself says does not.
     peak = document.get("peak_memory_bytes") or usage.ru_maxrss * MAXRSS_UNIT
     return Finished(wall, usage.ru_utime + usage.ru_stime, peak, document)
+
+
+def touch_memory() -> None:
+    """Touches memory, in a process of its own, and frees it: the next process gets what this machine has at hand.
+
+    A virtual machine's host takes back what lies free for a second or two. Where it does, the first touch of a GiB was
+    found to take 2.4 s, fifty times as long as otherwise, which would be all that a table of short commands shows.
+    """
+    script = "import sys, numpy; numpy.ones(int(sys.argv[1]), numpy.uint8)"
+    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 2 * TOUCHED
+    subprocess.run((sys.executable, "-c", script, str(min(TOUCHED, free // 2))), check=True)
 
 
 def write_requests(data: Path, one: Path, many: Path) -> None:
@@ -246,7 +260,10 @@ def one_run(options: argparse.Namespace, work: Path) -> dict[str, Any]:
         RETRAIN: ("retrain", model, "--records", many, "-o", anew),
     }
     load = os.getloadavg()[0]
-    finished = {name: run(*map(str, command), "--json", "--quiet") for name, command in plan.items()}
+    finished = {}
+    for name, command in plan.items():
+        touch_memory()
+        finished[name] = run(*map(str, command), "--json", "--quiet")
     start_up = {
         " ".join(("forget", *command)).replace(str(model), "MODEL"): [run(*command).wall for _ in range(START_UP_RUNS)]
         for command in (("--help",), ("--version",), ("train", "--help"), ("info", str(model)))

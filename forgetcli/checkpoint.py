@@ -7,6 +7,7 @@ before anything computes with it.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Literal, TypeAlias
@@ -217,8 +218,10 @@ def _is_finite(array: NDArray[Any]) -> bool:
 def _read_interactions(archive: Archive, users: Vocabulary, items: Vocabulary) -> Interactions | None:
     if "interactions_indptr" not in archive.members:
         return None
-    indptr, indices = (archive.read(f"interactions_{part}") for part in ("indptr", "indices"))
-    stored, levels = _read_values(archive, "interactions_values")
+    with ThreadPoolExecutor(1) as other:
+        values = other.submit(_read_values, archive, "interactions_values")
+        indptr, indices = (archive.read(f"interactions_{part}") for part in ("indptr", "indices"))
+        stored, levels = values.result()
     with _naming("interactions"):
         interactions = Interactions(users, items, Csr(indptr, indices, stored, len(items), levels))
         with stage("checking"):

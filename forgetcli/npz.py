@@ -12,10 +12,12 @@ import os
 import re
 import stat
 import struct
+import threading
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BufferedReader
 from typing import Any, Protocol
 
@@ -69,20 +71,31 @@ def write_npz(file: Writable, arrays: Mapping[str, NDArray[Any] | Streamed]) -> 
     """
     entries: list[bytes] = []
     position = 0
-    for key, array in arrays.items():
-        name, header = f"{key}.npy".encode("ascii"), _npy_header(array.dtype, array.shape)
-        with stage("checksums"):
-            size, checksum = len(header), zlib.crc32(header)
-            for piece in _pieces(array):
-                size, checksum = size + len(piece), zlib.crc32(piece, checksum)
-        entries.append(directory_entry(position, name, size, checksum))
-        start = local_header(position, name, size, checksum) + header
-        with stage("bytes"):
-            file.write(start)
-            for piece in _pieces(array):
-                file.write(piece)
-        position += len(start) + size - len(header)
+    headers = {key: _npy_header(array.dtype, array.shape) for key, array in arrays.items()}
+    with ThreadPoolExecutor(1) as ahead:  # a member's checksum comes before it, and is found while others are written
+        sums = {key: ahead.submit(_size_and_checksum, headers[key], array) for key, array in arrays.items()}
+        try:
+            for key, array in arrays.items():
+                name, header = f"{key}.npy".encode("ascii"), headers[key]
+                with stage("checksums"):
+                    size, checksum = sums[key].result()
+                entries.append(directory_entry(position, name, size, checksum))
+                start = local_header(position, name, size, checksum) + header
+                with stage("bytes"):
+                    file.write(start)
+                    for piece in _pieces(array):
+                        file.write(piece)
+                position += len(start) + size - len(header)
+        finally:
+            ahead.shutdown(wait=False, cancel_futures=True)
     file.write(directory(position, entries))
+
+
+def _size_and_checksum(header: bytes, array: NDArray[Any] | Streamed) -> tuple[int, int]:
+    size, checksum = len(header), zlib.crc32(header)
+    for piece in _pieces(array):
+        size, checksum = size + len(piece), zlib.crc32(piece, checksum)
+    return size, checksum
 
 
 def _npy_header(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
@@ -124,7 +137,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Archive:
-    """An .npz file that `open_npz` holds open for reading.
+    """An .npz file that `open_npz` holds open for reading, of which several threads may read different members.
 
     size:    of the file, in bytes.
     members: by key.
@@ -133,6 +146,7 @@ class Archive:
     file: BufferedReader
     size: int
     members: Mapping[str, Member]
+    _position: threading.Lock = field(default_factory=threading.Lock)
 
     def read(self, key: str) -> NDArray[Any]:
         """The array, in fresh memory that starts at a multiple of 64 bytes. Raises ModelFileError when its checksum
@@ -172,8 +186,7 @@ class Archive:
         """Reads a member's elements into the pieces, which have its size."""
         checksum, at = zlib.crc32(member.header), member.start
         for piece in pieces:
-            self.file.seek(at)
-            if self.file.readinto(piece.data) != len(piece):
+            if self._read_into(piece.data, at) != len(piece):
                 raise ModelFileError(f"the file ends inside {member.key}")
             checksum, at = zlib.crc32(piece.data, checksum), at + len(piece)
             yield piece
@@ -182,6 +195,17 @@ class Archive:
                 f"{member.key} is damaged: its checksum does not hold",
                 hint="copy the file again from where it was whole",
             )
+
+    def _read_into(self, piece: memoryview, at: int) -> int:
+        """Reads what the file has from `at` on, and says how much of the piece that filled."""
+        if not hasattr(os, "preadv"):  # Windows
+            with self._position:
+                self.file.seek(at)
+                return self.file.readinto(piece)
+        filled = 0
+        while filled < len(piece) and (read := os.preadv(self.file.fileno(), [piece[filled:]], at + filled)):
+            filled += read
+        return filled
 
 
 @contextmanager

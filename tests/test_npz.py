@@ -7,6 +7,7 @@ import os
 import struct
 import warnings
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +132,34 @@ def test_the_file_need_not_be_seekable() -> None:
 def test_what_could_not_be_read_again_is_not_written(array: NDArray[Any]) -> None:
     with pytest.raises(ValueError, match="cannot be written"):
         written({"array": array})
+
+
+@pytest.mark.parametrize("by_position", [True, False], ids=["by position", "by seeking"])
+def test_several_threads_may_read_one_archive(
+    by_position: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not by_position:
+        monkeypatch.delattr(os, "preadv", raising=False)
+    elif not hasattr(os, "preadv"):
+        pytest.skip("this system does not read by position")
+    arrays = {f"array_{'abcd'[i]}": np.full(1_500_000, i, np.int64) for i in range(4)}
+    path = tmp_path / "arrays.npz"
+    path.write_bytes(written(arrays))
+    with open_npz(path) as archive, ThreadPoolExecutor(4) as pool:
+        for key, array in zip(arrays, pool.map(archive.read, arrays), strict=True):
+            np.testing.assert_array_equal(array, arrays[key])
+
+
+def test_what_is_read_in_portions_is_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As network file systems may hand it out."""
+    path = tmp_path / "arrays.npz"
+    path.write_bytes(written(ARRAYS))
+    if hasattr(os, "preadv"):
+        whole = os.preadv
+        monkeypatch.setattr(os, "preadv", lambda file, pieces, at: whole(file, [pieces[0][:5]], at))
+    with open_npz(path) as archive:
+        for key, array in ARRAYS.items():
+            assert archive.read(key).tobytes() == array.tobytes()
 
 
 def test_a_text_longer_than_asked_for_is_refused(tmp_path: Path) -> None:
