@@ -4,8 +4,8 @@
     python benchmarks/acceleration.py DATA_DIR --seeds 4
     python benchmarks/acceleration.py DATA_DIR --seeds 4 --warm
 
-DATA_DIR holds ml-100k, ml-1m and gowalla as Parquet files with the columns user, item and rating; a file that is
-missing is passed over. benchmarks/held_out.py holds out 10 % for explicit models, judged by RMSE clipped to the
+DATA_DIR holds ml-100k, ml-1m, gowalla and mtg-player as Parquet files with the columns user, item and rating; a file
+that is missing is passed over. benchmarks/held_out.py holds out 10 % for explicit models, judged by RMSE clipped to the
 ratings' range, and 20 % for implicit ones, judged by NDCG@20 of at most 2,000 users. λ is the default.
 
 A sweep maps the items to items: G(V) = items(users(V)). All methods propose the V that the next sweep starts from:
@@ -87,6 +87,7 @@ CASES = (
     Case("ml-100k", "implicit", False, 32),
     *(Case("ml-1m", "implicit", False, k) for k in (16, 32, 64)),
     *(Case("gowalla", "implicit", False, k) for k in (16, 32, 64)),
+    *(Case("mtg-player", "implicit", False, k) for k in (16, 32, 64)),
 )
 
 
@@ -436,7 +437,7 @@ def print_times(cases: Sequence[Case], path: Path, rounds: int, names: Sequence[
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("data", type=Path, metavar="DATA_DIR")
-    parser.add_argument("--data-sets", nargs="+", default=["ml-100k", "ml-1m", "gowalla"])
+    parser.add_argument("--data-sets", nargs="+", default=["ml-100k", "ml-1m", "gowalla", "mtg-player"])
     parser.add_argument("--only", choices=("explicit", "implicit"))
     parser.add_argument("--ranks", type=int, nargs="+", default=[16, 32, 64])
     parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
