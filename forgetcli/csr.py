@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -95,10 +96,11 @@ class Csr:
         return _native.code_counts(self.stored, 0)[: len(self.levels)]
 
     def value_sum(self) -> float:
-        """The sum of the values, in float64."""
+        """The sum of the values, in float64; of coded ones rounded once, whatever their order."""
         if self.levels is None:
             return float(self.stored.sum(dtype=np.float64))
-        return float(self.levels.astype(np.float64) @ self._level_counts)
+        levels, (high, low) = self.levels.astype(np.float64), np.divmod(self._level_counts, 1 << 24)
+        return math.fsum(np.concatenate([levels * high * 2.0**24, levels * low]))
 
     def value_range(self) -> tuple[float, float]:
         """The lowest and the highest value of at least one."""
@@ -196,14 +198,17 @@ class Csr:
             kept = np.ones(self.n_columns, np.bool_)
             kept[empty_columns] = False
             column_map = np.cumsum(kept, dtype=np.int32) - np.int32(1)
-        if in_place and made_writeable(self.indices) and made_writeable(self.stored):
-            indptr = _native.csr_remove_in_place(self.native, entries, column_map)
-            indices, stored = self.indices[: indptr[-1]], self.stored[: indptr[-1]]
+        n_columns, levels = self.n_columns - len(empty_columns), self.levels
+        if in_place and made_writeable(self.indices, self.stored):
+            view, indices, stored = self.native, self.indices, self.stored
+            vars(self).clear()  # whoever still holds it shall get an error, not what is left of it
+            indptr = _native.csr_remove_in_place(view, entries, column_map)
+            indices, stored = indices[: indptr[-1]], stored[: indptr[-1]]
         else:
             indptr, indices, stored = _native.csr_remove(self.native, entries, column_map, threads)
         if len(empty_rows):
             indptr = np.delete(indptr, empty_rows + 1)
-        return Csr(indptr, indices, stored, self.n_columns - len(empty_columns), self.levels).compact()
+        return Csr(indptr, indices, stored, n_columns, levels).compact()
 
     def validate(self, threads: int = 0) -> None:
         """Raises ValueError saying what is wrong, for a matrix from a file that is not to be trusted: an indptr that
@@ -211,12 +216,15 @@ class Csr:
         _native.csr_validate(self.native, threads)
 
 
-def made_writeable(array: NDArray[Any]) -> bool:
-    """Whether it has become that: what maps a file, or belongs to a kernel, does not."""
-    try:
-        array.flags.writeable = True
-    except ValueError:
-        return False
+def made_writeable(*arrays: NDArray[Any]) -> bool:
+    """Whether all of them have become that, or else none: what maps a file, or belongs to a kernel, does not."""
+    for number, array in enumerate(arrays):
+        try:
+            array.flags.writeable = True
+        except ValueError:
+            for changed in arrays[:number]:
+                changed.flags.writeable = False
+            return False
     return True
 
 

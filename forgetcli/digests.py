@@ -18,6 +18,9 @@ from forgetcli.files import StrPath, file_system_errors
 _PIECE = 1 << 20
 """Bytes hashed at once: a call's cost vanishes, and an interruption is answered."""
 
+_MOST_WAITING = 64
+"""Pieces that are written and not hashed yet, at most: some of them nobody else holds."""
+
 
 @dataclass(frozen=True)
 class Digest:
@@ -69,12 +72,18 @@ class HashingWriter:
         self._hash = hashlib.sha256()
         self._size = 0
         self._pool = ThreadPoolExecutor(1)
+        self._waiting = threading.BoundedSemaphore(_MOST_WAITING)
 
     def write(self, data: bytes | memoryview) -> None:
         """Writes all of the data."""
         self._file.write(data)
         self._size += len(data)
-        self._pool.submit(self._hash.update, data)
+        self._waiting.acquire()
+        self._pool.submit(self._update, data)
+
+    def _update(self, data: bytes | memoryview) -> None:
+        self._hash.update(data)
+        self._waiting.release()
 
     def __enter__(self) -> HashingWriter:
         return self

@@ -57,10 +57,12 @@ class SideFactors:
         if len(rows) == len(self):
             return self
         if in_place and made_writeable(self.factors):
+            factors, bias = self.factors, self.bias[rows]
+            vars(self).clear()  # whoever still holds it shall get an error, not what is left of it
             for begin in range(0, len(rows), _BLOCK_ROWS):  # none comes to lie behind where it was
                 some = rows[begin : begin + _BLOCK_ROWS]
-                self.factors[begin : begin + len(some)] = self.factors[some]
-            return SideFactors(self.factors[: len(rows)], self.bias[rows])
+                factors[begin : begin + len(some)] = factors[some]
+            return SideFactors(factors[: len(rows)], bias)
         factors = np.take(self.factors, rows, axis=0, out=_native.empty(self.factors, len(rows)), mode="clip")
         return SideFactors(factors, self.bias[rows])
 

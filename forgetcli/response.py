@@ -179,11 +179,13 @@ def _linear(
     pull = np.zeros((left.n_items, newton.gradient.shape[1]), newton.gradient.dtype)
     pull[near] = -newton.gradient
     first = still(items).replaced(near, negative(newton.step))
-    if np.sqrt(max(inner(first, pull), 0.0)) > SMALL_STEP * before.item_norm:
+    if not np.sqrt(max(inner(first, pull), 0.0)) <= SMALL_STEP * before.item_norm:
         return None
     system = LinearisedSweep(trained.inverse.on(left.by_user, items), item_inverse, SMALL_LOOSE)
     filtered = _filtered(system, pull, first, sweeps, momentum, SMALL_BRACKET, options, with_users=True)
     if filtered is None:
+        if inner(first, pull) > 0:  # not nothing to do, but more than this precision can follow
+            return None
         return Response(Factors(users, items, after.global_mean), before, "linear", None, 0, 0, 0.0)
     vectors, size = filtered.vectors, filtered.norm / before.item_norm
     items, users = plus(items, filtered.items), filtered.users_from(users)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
 from forgetcli.als import Evaluate, Progress, check_confidences, descend, train
-from forgetcli.errors import DataError
+from forgetcli.errors import DataError, UsageError
 from forgetcli.gradient import Standing, standing
 from forgetcli.interactions import Interactions, Remaining, Removal
 from forgetcli.model import Factors, HistoryEntry, Model
@@ -103,8 +103,9 @@ def forget(
                        afterwards, unless nothing of the request was found.
 
     A request of which nothing is found changes nothing. Raises DataError when the model has no data and none is
-    given, and when the request leaves nothing.
+    given, and when the request leaves nothing; UsageError for another method, and for no sweeps.
     """
+    _check_how(method, sweeps)
     data = training_data(model, interactions)
     if model.config.solved_last == "users":
         return _forget_transposed(model, data, request, method, sweeps, in_place, threads, on_progress, on_step)
@@ -158,6 +159,13 @@ def forget(
         before=step.before,
         after=step.after or standing(left, step.factors, objective, value=step.history[-1].objective, threads=threads),
     )
+
+
+def _check_how(method: str, sweeps: int) -> None:
+    if method not in get_args(Method):
+        raise UsageError(f"`method` must be one of {', '.join(get_args(Method))}, not {method!r}")
+    if sweeps < 1:
+        raise UsageError(f"`sweeps` must be at least 1, not {sweeps!r}")
 
 
 @dataclass(frozen=True)

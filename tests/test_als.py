@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from forgetcli import als, unlearn
-from forgetcli.config import TrainConfig
+from forgetcli.config import Solver, TrainConfig
 from forgetcli.errors import DataError, NumericalError
 from forgetcli.gradient import gradients
 from forgetcli.interactions import Interactions
@@ -175,10 +175,12 @@ def test_values_below_zero_are_refused_by_an_implicit_model() -> None:
         als.train(data, TrainConfig.for_objective("implicit"))
 
 
-def test_equations_that_cannot_be_solved_are_a_numerical_error() -> None:
-    data = Interactions.from_arrays([1, 1, 2], [1, 2, 2], [3e38, -3e38, 3e38])
+@pytest.mark.parametrize("solver", ["exact", "cg"])
+@pytest.mark.parametrize("large", [3e38, 3e19])  # whose squares float32 cannot hold
+def test_equations_that_cannot_be_solved_are_a_numerical_error(large: float, solver: Solver) -> None:
+    data = Interactions.from_arrays([1, 1, 2], [1, 2, 2], [large, -large, large])
     with pytest.raises(NumericalError, match="no finite solution"):
-        als.train(data, TrainConfig(factors=2, sweeps=3))
+        als.train(data, TrainConfig(factors=2, sweeps=3, solver=solver))
 
 
 def test_the_largest_seed_starts_training_like_any_other() -> None:

@@ -223,6 +223,11 @@ def test_the_dense_gram_is_the_oracles_for_any_number_of_threads(rank: int, dtyp
     assert actual.tobytes() == _native.gram(x, threads=1).tobytes()
 
 
+def test_the_gram_of_two_sides_of_a_high_rank_is_the_products() -> None:
+    x = np.random.default_rng(3).normal(size=(2, 4104)).astype(np.float32)
+    assert np.allclose(_native.gram(x, threads=2)[:3], x[:, :3].T @ x, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("rank", [1, 8, 21])
 def test_inner_products_are_summed_in_float64(rank: int, dtype: type) -> None:
@@ -527,6 +532,18 @@ def test_conjugate_gradients_solve_for_another_right_hand_side(
     some = _native.solve_normal(**told, rhs=rhs[rows].astype(dtype), rows=rows, threads=1)
     for all_of_them, listed in zip(solution, some, strict=True):
         assert np.array_equal(all_of_them[rows], listed)
+
+
+def test_a_right_hand_side_whose_square_is_too_large_has_no_solution_rather_than_none() -> None:
+    problem = make_problem("biased", 20, [30, 40])
+    told = without_gram(problem, np.float32) | iteration(problem, np.float32)
+    for name in ("other_bias", "target"):
+        del told[name]
+    rhs = np.ones((2, 21), np.float32)
+    rhs[1] = 1e25
+    solved, _ = _native.solve_normal(**told, rhs=rhs, rows=None, threads=1)
+    assert np.isfinite(solved[0]).all()
+    assert np.isnan(solved[1]).all()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import weakref
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from forgetcli import als, checkpoint, unlearn
 from forgetcli.config import Side
-from forgetcli.errors import DataError
+from forgetcli.errors import DataError, UsageError
 from forgetcli.interactions import Interactions
 from forgetcli.model import HistoryEntry, Model
 from forgetcli.objective import Objective
@@ -73,6 +74,24 @@ def test_in_place_the_same_is_forgotten(name: str, method: unlearn.Method, solve
     assert (found.before, found.after, found.counts) == (expected.before, expected.after, expected.counts)
     assert found.model.interactions is not None
     assert np.shares_memory(found.model.interactions.by_user.indices, memory[0])
+
+
+def test_what_gave_its_memory_away_cannot_be_used_any_more(tmp_path: Path) -> None:
+    """A model that was forgotten from in place, or one that shares its data, would else be saved as garbage."""
+    checkpoint.save(als.train(interactions(), next(iter(CONFIGS.values()))), tmp_path / "model.npz")
+    model = checkpoint.load(tmp_path / "model.npz")
+    unlearn.forget(model, some_request(), method="response", in_place=True)
+    with pytest.raises(AttributeError):
+        checkpoint.save(model, tmp_path / "again.npz")
+    assert not (tmp_path / "again.npz").exists()
+
+
+@pytest.mark.parametrize(("method", "sweeps", "told"), [("respond", 5, "method"), ("sweeps", 0, "sweeps")])
+def test_how_to_forget_is_checked_before_anything_is_done(method: Any, sweeps: int, told: str) -> None:
+    model = als.train(interactions(), next(iter(CONFIGS.values())))
+    with pytest.raises(UsageError, match=told):
+        unlearn.forget(model, some_request(), method=method, sweeps=sweeps, in_place=True)
+    assert_same_model(model, als.train(interactions(), next(iter(CONFIGS.values()))))
 
 
 def test_in_place_a_model_stays_of_which_nothing_is_found() -> None:

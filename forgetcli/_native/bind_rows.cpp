@@ -144,7 +144,7 @@ solve_rows(
 template <typename T>
 Output<T, 2> gram(Input<T, 2> x, int threads) {
     const std::int64_t n = static_cast<std::int64_t>(x.shape(0)), size = x.shape(1) * x.shape(1);
-    require(x.shape(1) >= 1 && x.shape(1) <= 4096, "the rank must be from 1 to 4096");
+    require(x.shape(1) >= 1 && x.shape(1) <= 8192, "the columns must be from 1 to 8192");
     const int rank = static_cast<int>(x.shape(1));
     const RowKernels<T>& kernels = row_kernels<T>();
     ScratchPool<T> scratch(threads, kernels.scratch_size(rank));

@@ -1,5 +1,7 @@
 // The kernels of conjugate.h for one instruction set. Each step goes over a row's entries where they lie in the table;
 // after the first time a core's own cache holds them.
+#include <limits>
+
 #include "conjugate.h"
 
 #include "hot_blocks.h"
@@ -225,6 +227,8 @@ ConjugateProgress<T> begin_iteration(const ConjugateSystem<T>& s, const State<T>
     }
     for (const double each : losses) loss += each;
     const T square = residual_square(state, width);
+    // What this precision cannot hold is no residual of 0: a loss that is no number says so.
+    if (!(square <= std::numeric_limits<T>::max())) loss = std::numeric_limits<double>::quiet_NaN();
     return {square, square * EPSILON * EPSILON, loss};
 }
 

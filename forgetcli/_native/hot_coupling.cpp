@@ -1,5 +1,7 @@
 // The kernels of coupling.h for one instruction set. They are bound by memory: each entry brings one or two rows of the
 // other side, and a few operations with each of their elements.
+#include <limits>
+
 #include "hot_pass.h"
 
 namespace forgetcli {
@@ -306,6 +308,10 @@ void solve_row(const NormalSystem<T>& s, std::int64_t row, T* r, T* scratch, T* 
     preconditioner.apply(s, r, z);
     for (int j = 0; j < n; ++j) p[j] = z[j];
     T rz = dot_rows<T>(r, z, 0, n);
+    if (!(rz <= std::numeric_limits<T>::max())) {  // more than this precision holds, and no residual of 0
+        for (int j = 0; j < n; ++j) x[j] = std::numeric_limits<T>::quiet_NaN();
+        return;
+    }
     const T relative = s.tolerance * s.tolerance * rz, absolute = s.floor * T(entries);
     const T goal = relative > absolute ? relative : absolute;
     for (int step = 0; step < s.max_iterations && rz > goal; ++step) {
