@@ -9,7 +9,7 @@ are missing are passed over. For every model and request: several retrains of di
 sweeps, and the response step, timed in turns; the memory of each (see `forgetcli.verdict.Memory`), which is checked
 against the formula computed pair by pair from ids and factors; and the held-out error. Figures go to --results as they
 come and are taken from there by a later run. The Markdown goes to standard output, too. With eight retrains it takes
-about half an hour on two processors, and 3 GB.
+about six minutes on two processors, and 3 GB.
 """
 
 from __future__ import annotations

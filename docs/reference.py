@@ -47,7 +47,8 @@ def commands_page() -> str:
     rows = [f"| [forget {name}]({name}.md) | {summary} |" for name, summary in COMMANDS.items()]
     codes = re.search(r"^exit codes:\n((?:  .*\n)+)", HELP, re.MULTILINE)
     assert codes is not None
-    exits = [f"| {code} | {meaning} |" for code, meaning in re.findall(r"^ +(\d+)  (.*)$", codes[1], re.MULTILINE)]
+    meanings = re.findall(r"^ +(\d+)  (.*(?:\n {7}.*)*)$", codes[1], re.MULTILINE)
+    exits = [f"| {code} | {' '.join(meaning.split())} |" for code, meaning in meanings]
     return "\n".join(
         [
             "# Commands\n",
@@ -112,14 +113,21 @@ def _members(path: str, schema: dict[str, Any], optional: bool = False) -> list[
     nullable = inner is not schema or "null" in schema.get("type", ())
     meaning = schema.get("description", inner.get("description", ""))
     note = ", ".join(filter(None, ("may be missing" if optional else "", _text(meaning).replace("|", "\\|"))))
-    rows = [f"| `{path}` | {_kind(inner)}{' or null' if nullable else ''} | {note} |"]
+    row = f"| `{path}` | {_kind(inner)}{' or null' if nullable else ''} | {note} |"
+    return [row, *_parts(path, inner)]
+
+
+def _parts(path: str, schema: dict[str, Any]) -> list[str]:
+    """Rows for what is in it, at any depth."""
+    inner = next((each for each in schema.get("anyOf", []) if each.get("type") != "null"), schema)
     if inner.get("type") == "array":
-        path, inner = f"{path}[]", inner["items"]
-    elif isinstance(inner.get("additionalProperties"), dict) and "properties" not in inner:
-        path, inner = f"{path}.*", inner["additionalProperties"]
-    inner = next((each for each in inner.get("anyOf", []) if each.get("type") != "null"), inner)
+        return _parts(f"{path}[]", inner["items"])
+    rows: list[str] = []
     for name, member in inner.get("properties", {}).items():
         rows += _members(f"{path}.{name}", member, name not in inner["required"])
+    others = inner.get("additionalProperties")
+    if isinstance(others, dict):
+        rows += _members(f"{path}.*", others) if rows else _parts(f"{path}.*", others)
     return rows
 
 

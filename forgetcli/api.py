@@ -60,10 +60,18 @@ def train(
     threads: int = 0,
     on_progress: Progress | None = None,
 ) -> Model:
-    """Trains a model; see `als.train`.
+    """Trains a model from keyed starting factors: the same data and configuration give the same bits, whatever the
+    order of the rows and the number of threads.
 
-    config: None is the defaults of the objective that suits the data, see `ReadResult.suited_objective`.
-    columns, where, duplicates: of data that has to be read, see `read_interactions`.
+    config:      None is the defaults of the objective that suits the data, see `ReadResult.suited_objective`.
+    columns, where, duplicates:
+                 of data that has to be read, see `read_interactions`.
+    evaluate:    called with the factors after each sweep; its metrics go into the history.
+    threads:     0 is one for each processor.
+    on_progress: called after each sweep.
+
+    Raises DataError when there is nothing to train on, NumericalError when the equations cannot be solved, and as
+    reading does.
     """
     read = _read(data, columns, where, duplicates, threads)
     config = config or TrainConfig.for_objective(read.suited_objective)
@@ -85,12 +93,23 @@ def forget(
     on_progress: Progress | None = None,
     on_step: Callable[[str], None] | None = None,
 ) -> ForgetResult:
-    """Removes the requested records from the model; see `unlearn.forget`. The given model stays what it is, unless that
-    is asked for.
+    """Removes the requested records from the model and its data, and moves the factors to where the remaining data
+    would have put them. The given model stays what it is, unless that is asked for.
 
-    method:         "auto" takes the second-order step, or trains a small model anew where that costs no more;
-                    `ForgetResult.method` says which it was.
     columns, where: of a forget-list that has to be read, see `read_records`.
+    method:         "response" is a second-order step, to the level of a retrain; "sweeps" are warm ALS sweeps on what
+                    remains (Unlearn-ALS: Xu et al. 2023); "retrain" trains anew with the model's own seed; "auto" takes
+                    the step, or trains anew where that costs no more or more than 40 % of the records go.
+                    `ForgetResult.method` says which it was.
+    sweeps:         of "sweeps", at least 1.
+    interactions:   the training data of a model that was saved without it.
+    in_place:       in the memory of the model and its data, where that is possible: neither can be used afterwards,
+                    unless nothing of the request was found.
+    threads:        0 is one for each processor.
+    on_progress:    called after each sweep; on_step: with a word or two on what comes next.
+
+    A request of which nothing is found changes nothing. Raises DataError when the model has no data and none is given,
+    and when the request leaves nothing; UsageError for another method; NumericalError; and as reading does.
     """
     return unlearn.forget(
         model,
@@ -117,9 +136,17 @@ def retrain(
     threads: int = 0,
     on_progress: Progress | None = None,
 ) -> tuple[Model, Resolution]:
-    """Trains anew on what the request leaves; see `unlearn.retrain`.
+    """Trains anew on what the request leaves, with the model's configuration: the same bits as training on data that
+    never held the records.
 
     columns, where: of a forget-list that has to be read, see `read_records`.
+    seed:           of the starting factors; None is the model's own.
+    interactions:   the training data of a model that was saved without it.
+    evaluate:       called with the factors after each sweep; its metrics go into the history.
+    threads:        0 is one for each processor.
+    on_progress:    called after each sweep.
+
+    Raises as `forget` does.
     """
     return unlearn.retrain(
         model,

@@ -117,8 +117,8 @@ class RankingContrast:
     """Agreement of the recommendations of a group of users, in the mean over them; 1 is equal.
 
     users:      how many had their recommendations compared: all of the group, or a sample.
-    overlap:    the share of the first TOP_N items in common.
-    rbo:        rank-biased overlap of the first TOP_N items.
+    overlap:    the share of the first 10 items in common.
+    rbo:        rank-biased overlap of the first 10 items.
     divergence: the Jensen–Shannon divergence, in bits, of the softmax of a user's scores of all items; 0 is equal.
                 Over fewer users than the others. Scores of an implicit model lie between about 0 and 1, so that
                 their softmax is nearly flat and this is small for any two.
@@ -137,16 +137,18 @@ class Comparison:
     models:             the unlearned one, the retrains, the original.
     retrains:           how many retrained models there were.
     users, items:       how many all models have in common; everything below is about these.
-    forgotten:          forgotten pairs among them, and
-    forgotten_left_out: those whose user or item some model does not have; both None without a request.
+    forgotten:          forgotten pairs among them; None without a request.
+    forgotten_left_out: forgotten pairs whose user or item some model does not have; None without a request.
     still_held:         interactions of the request that the unlearned model still carries: should be 0. None without
                         a request, or for a model without its interactions.
-    factors:            relative errors by ROWS, after one alignment of all (see FACTORS_CAVEAT); a group without users
-                        is missing, and all when the ranks differ.
-    predictions:        by CELLS; those that there are none of are missing.
+    factors:            relative errors of the rows of users, users_asked, users_sharing and items (see ROWS), after one
+                        alignment of all; a group without users is missing, and all when the ranks differ. They are a
+                        poor witness, to be read beside the retrains' own.
+    predictions:        by kind of pair: forgotten, kept, kept_asked, kept_sharing, random (see CELLS); those that there
+                        are none of are missing.
     objective:          on the remaining data.
-    gradient:           the relative gradient there (see `gradient.standing`): 0 where further training changes nothing.
-    rankings:           by GROUPS; a group without users is missing.
+    gradient:           the relative gradient there: 0 where further training changes nothing.
+    rankings:           by group of users: everyone, asked, sharing (see GROUPS); a group without users is missing.
     accuracy:           held-out metrics by name, by group ("everyone", "asked"); empty without a test set.
     sweeps:             how many sweeps each model has had in its life.
     sweeps_without:     how many of them without the records, to the unlearned model and the retrains; None for the

@@ -51,7 +51,7 @@ class TrainConfig:
     cg_steps:          of "cg", for each row and half-sweep.
     seed:              keys the starting factors.
     dtype:             of the factors and of the arithmetic.
-    acceleration:      "momentum" starts each exact sweep beyond where the last one ended (see `momentum`); or "none".
+    acceleration:      "momentum" starts each exact sweep beyond where the last one ended; or "none".
     tol:               stop when a sweep lowers the objective by less than this fraction; 0 never stops early.
 
     Raises UsageError naming the option.

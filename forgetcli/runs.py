@@ -47,7 +47,8 @@ class Seconds:
 
 @dataclass(frozen=True)
 class Cost:
-    """whole, sweeping: see `Run`.
+    """whole:           seconds from start to end, without what a run takes to verify.
+    sweeping:        seconds of these in training or forgetting, without reading and writing.
     runs:            how many runs of each command are known; several of forget add up.
     strangers:       models that were made by the runs and are none of those compared, by name.
     """

@@ -32,7 +32,7 @@ Measure = Literal["distance", "prediction"]
 class Distribution:
     """Of the scores of some pairs.
 
-    shares:    (BINS,) how many of them lie in each bin, as a fraction; the few beyond the bins are missing.
+    shares:    (40,) how many of them lie in each bin, as a fraction; the few beyond the bins are missing.
     quartiles: the lower one, the median, the upper one.
     """
 
@@ -54,8 +54,9 @@ class Scores:
 
     measure: "distance", for explicit models: of the prediction from the rating, for a pair never seen from that of the
              forgotten pair it is matched to. "prediction", for implicit ones.
-    edges:   (BINS + 1,), increasing.
-    models:  by MODELS, then by KINDS; a kind without pairs is missing.
+    edges:   (41,), of the bins, increasing.
+    models:  by model (original, unlearned, retrained), then by kind of pair (forgotten, kept, never_seen); a kind
+             without pairs is missing.
     """
 
     measure: Measure

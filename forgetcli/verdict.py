@@ -48,11 +48,12 @@ class Memory:
     e = r - p̄, it is ⟨p - p̄, e⟩ / ⟨p_original - p̄, e⟩ over F. The direction is e and not p_original - p̄, which would
     share the retrains' noise with what is measured.
 
-    pairs, left_out:       of F, those that count, and those whose user or item some model does not have.
-    folded_in:             of `pairs`, those whose user or item is in no model but was folded back in (see `revival`).
+    pairs:                 of F, those that count.
+    left_out:              of F, those whose user or item some model does not have.
+    folded_in:             of `pairs`, those whose user or item is in no model but was folded back in.
     unlearned:             the unlearned model's; None where the original shows no memory to begin with.
     retrained:             the noise: each retrain's against the mean of the others; None with fewer than
-                           FEWEST_RETRAINS.
+                           three.
     each_retrained:        the same of each one; empty with a single one.
     rms_to_retrains:       of the unlearned model's predictions of F from p̄.
     rms_between_retrains:  of the first retrain's from the mean of the others; None with a single one. A yardstick for
@@ -144,7 +145,8 @@ class Membership:
 class Audit:
     """The audit's outcome.
 
-    finding, sentence: the verdict, and the verdict in plain words.
+    finding:           the verdict.
+    sentence:          the verdict in plain words.
     retrains:          how many retrained models it rests on.
     still_held:        interactions of the request that the unlearned model still carries; None without its data.
     memory:            None where no forgotten pair has its user or its item in every model.

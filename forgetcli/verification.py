@@ -24,8 +24,9 @@ class Verification:
     """What a few retrains say of a model that has forgotten.
 
     retrains:          how many were made.
-    finding, sentence: the verdict on the memory, and the verdict in plain words.
-    memory:            None where no forgotten pair has both its user and its item left.
+    finding:           the verdict on the memory.
+    sentence:          the verdict in plain words.
+    memory:            None where no forgotten pair has its user or its item in every model.
     by_chance:         the fraction of models that never saw the records which would lie outside the band of so few
                        retrains.
     """

@@ -54,7 +54,8 @@ each other. Copies, backups and the data the model came from are not touched.
 --receipt keeps a record of what was done: a new file for each run.
 
 --verify then trains a few models that never saw the records, and says how much
-of them the new model remembers beside those. It takes as many retrains.
+of them the new model remembers beside those. It takes as many retrains, and
+exits with 0 whatever it finds; a verdict as an exit code is what compare has.
 """
 
 EXAMPLES = """
@@ -100,7 +101,7 @@ def add_arguments(parser: Parser) -> None:
         "--verify-seeds",
         type=positive_count,
         metavar="N",
-        help=f"so many retrains, each of its own seed (default: {DEFAULT_SEEDS})",
+        help=f"so many retrains, each of its own seed; at least {DEFAULT_SEEDS} (default: {DEFAULT_SEEDS})",
     )
     how.add_argument(
         "--on-unknown",
@@ -219,7 +220,7 @@ def _forget(
     written = _write(session, arguments, result, target, evidence, carries_data=carries_data)
     session.say(summaries.forget_summary(result, session.seconds["sweeping"]))
     if arguments.method == "auto" and result.method == "retrain":
-        session.say(summaries.RETRAINED)
+        session.say(summaries.retrained_summary(result))
     if arguments.on_unknown == "warn" and (unknown := summaries.unknown_text(result.counts)):
         session.warn(f"not in the model: {unknown}")
     if written:

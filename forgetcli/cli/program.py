@@ -33,7 +33,8 @@ examples:
 
 exit codes:
     0  done
-    1  a check asked for did not hold (--fail-above, --on-unknown fail)
+    1  a check asked for did not hold (--fail-above, --on-unknown fail,
+       a receipt of another model)
     2  wrong use
     3  unusable input data or model file
     4  a numerical failure

@@ -56,7 +56,7 @@ def add_arguments(parser: Parser) -> None:
         "--output",
         default=STANDARD_STREAM,
         metavar="OUT",
-        help="a .csv, .parquet or .jsonl file to write; s3:// too",
+        help="a .csv, .parquet or .jsonl file to write; s3://, gs:// and hdfs:// too",
     )
     files.add_argument("--item-names", metavar="FILE", help="a table of the items' ids and titles")
     group = parser.add_argument_group("whom for, and how many")

@@ -149,7 +149,8 @@ def _add_model_options(parser: Parser) -> None:
     group.add_argument(
         "--acceleration",
         choices=get_args(Acceleration),
-        help="start each sweep beyond where the last one ended: fewer sweeps to the same objective (default: none)",
+        help="start each sweep beyond where the last one ended: fewer sweeps to the same objective; not with "
+        "--solver cg (default: none)",
     )
 
 
@@ -160,10 +161,16 @@ def _add_validation_options(parser: Parser) -> None:
     held_out = group.add_mutually_exclusive_group()
     held_out.add_argument("--validation", metavar="FILE", help="interactions to measure the model on")
     held_out.add_argument(
-        "--holdout", type=number, metavar="FRACTION", help="keep so much of DATA from training to measure on it"
+        "--holdout",
+        type=number,
+        metavar="FRACTION",
+        help="keep so much of DATA, by --seed, from training to measure on it",
     )
     group.add_argument(
-        "--tol", type=number, metavar="T", help="stop when a sweep lowers the objective by a smaller fraction"
+        "--tol",
+        type=number,
+        metavar="T",
+        help="stop when a sweep lowers the objective by a smaller fraction (default: 0)",
     )
 
 

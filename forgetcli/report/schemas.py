@@ -115,7 +115,9 @@ def derived(kind: Any) -> Schema:
 
 
 def _of_dataclass(kind: Any) -> Schema:
-    hints, meanings = get_type_hints(kind), member_descriptions(inspect.getdoc(kind) or "")
+    told = re.sub(r"\bNone\b", "null", inspect.getdoc(kind) or "")
+    told = re.sub(r" \(see [A-Z]+\)", "", told)  # names of the package's constants
+    hints, meanings = get_type_hints(kind), member_descriptions(told)
     return members(
         {
             field.name: derived(hints[field.name])
@@ -291,7 +293,7 @@ def _info() -> Shapes:
         "user_ids": kind,
         "item_ids": kind,
         "config": derived(TrainConfig),
-        "history": each(entry, "one object a sweep"),
+        "history": each(entry, "one object a step of its making: a sweep, a response step, an import"),
     }
     check = members({"model": TEXT, "match": {"enum": [match.value for match in Match]}})
     receipt: dict[str, Schema] = {

@@ -20,10 +20,24 @@ if TYPE_CHECKING:
     from forgetcli.unlearn import ForgetResult
     from forgetcli.verification import Verification
 
-RETRAINED = paragraph(
+CHEAPER = paragraph(
     "The model was trained anew: that costs no more here than a response step that reaches as much. "
     "--no-retrain takes the step."
 )
+
+TOO_MUCH = paragraph(
+    "The model was trained anew: more than 40 % of its records are gone, which is more than a response step can take "
+    "out as well. --no-retrain takes the step."
+)
+
+
+def retrained_summary(result: ForgetResult) -> str:
+    """Why a model was trained anew that was not asked to be."""
+    from forgetcli.unlearn import MOST_SHARE
+
+    left = 0 if result.model.interactions is None else len(result.model.interactions)
+    gone = result.counts.interactions
+    return TOO_MUCH if gone > MOST_SHARE * (gone + left) else CHEAPER
 
 
 def read_summary(read: ReadResult, held_out: Heldout | None) -> str:

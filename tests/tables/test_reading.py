@@ -6,6 +6,7 @@ import bz2
 import gzip
 import io
 import itertools
+import os
 import sys
 from collections.abc import Callable
 from decimal import Decimal
@@ -353,14 +354,12 @@ def test_heldout_pairs_are_matched_and_sorted_by_the_models_rows(tmp_path: Path,
 
 
 def real_data() -> Path | None:
-    """The directory of real ratings beside the repository or one of its parents, where this machine has it."""
-    for parent in Path(__file__).resolve().parents:
-        if (parent / "shared" / "data" / "ml-100k.parquet").is_file():
-            return parent / "shared" / "data"
-    return None
+    """A directory with ml-100k.parquet, ml-1m.parquet and gowalla.parquet."""
+    named = os.environ.get("FORGETCLI_DATA")
+    return None if named is None else Path(named)
 
 
-@pytest.mark.skipif(real_data() is None, reason="no ../shared/data with real ratings on this machine")
+@pytest.mark.skipif(real_data() is None, reason="FORGETCLI_DATA names no directory of real ratings")
 @pytest.mark.parametrize(
     ("name", "users", "items", "rows"),
     [
