@@ -2,7 +2,7 @@
 
     python -m venv /tmp/peers && /tmp/peers/bin/pip install cmfrec==3.5.1.post14 implicit==0.7.3 matplotlib .
     /tmp/peers/bin/python benchmarks/synthetic.py -o /tmp/synth25m.parquet
-    /tmp/peers/bin/python benchmarks/peers.py /tmp/synth25m.parquet --figure docs/figures/peers.svg
+    /tmp/peers/bin/python benchmarks/peers.py /tmp/synth25m.parquet --picture docs/figures/peers.svg
     /tmp/peers/bin/python benchmarks/peers.py /tmp/synth1m.parquet --ranks 32 64 128 256 512 --no-exact --learn-rank 256
 
 All minimise Hu, Koren & Volinsky's objective with confidence 1 + α on 90 % of the pairs, in float32; each conjugate
@@ -335,7 +335,7 @@ def arguments() -> argparse.Namespace:
         help="leave out the peers' Cholesky solvers, which take minutes",
     )
     parser.add_argument("--no-cmfrec", dest="cmfrec", action="store_false", help="leave out cmfrec, which fits anew")
-    parser.add_argument("--figure", type=Path, help="where the picture goes")
+    parser.add_argument("--picture", type=Path, help="where the picture goes")
     parser.add_argument(
         "--clock", choices=("wall", "processor"), default="wall", help="processor: of all threads, over their number"
     )
@@ -360,11 +360,11 @@ def main() -> None:
             print_learnt(learn(setting, results[rank], heldout))
             print(flush=True)
     print_times(results)
-    if options.figure:
+    if options.picture:
         draw(
             results,
             f"One sweep of implicit ALS, {len(training) / 1e6:.1f} M pairs, {options.threads} threads",
-            options.figure,
+            options.picture,
         )
 
 
