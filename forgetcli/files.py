@@ -71,6 +71,8 @@ def file_system_errors(path: StrPath, doing: str) -> Iterator[None]:
                 hint="only tables can be remote; copy models here and back, as by aws s3 cp or hdfs dfs -get",
             ) from error
         reason, hint = _REASONS.get(number, (os.strerror(number).lower() if number else str(error), None))
+        if number == errno.ENOENT and os.fspath(path) == "-":
+            hint = "standard input can only be a table: put this into a file first"
         directory = os.path.dirname(os.path.realpath(path))
         if number == errno.ENOENT and doing == "write" and not os.path.isdir(directory):
             hint = f"create the directory {directory} first"

@@ -15,7 +15,7 @@ from types import FrameType
 
 import pytest
 
-from forgetcli import files
+from forgetcli import checkpoint, files
 from forgetcli.errors import FileSystemError
 from forgetcli.files import TEMPORARY_SUFFIX, atomic_write, check_writable, file_system_errors, hard_links, lock
 
@@ -351,6 +351,13 @@ def test_a_path_that_cannot_be_written_is_refused_with_its_reason(
             assert raised.value.hint is not None
             assert raised.value.hint.startswith("create the directory")
     assert names(tmp_path) == before
+
+
+def test_standard_input_is_no_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileSystemError, match="cannot read -") as raised:
+        checkpoint.load("-")
+    assert "put this into a file first" in str(raised.value.hint)
 
 
 def test_nobody_is_told_to_create_the_directory_of_what_is_to_be_read(tmp_path: Path) -> None:
