@@ -3,6 +3,7 @@
     pip install '.[report]'
     python benchmarks/forgetting.py --data DIR --table docs/forgetting.md --picture docs/figures/forgetting.svg
     python benchmarks/forgetting.py --data DIR --datasets ml-1m --requests "1 %" "popular item" --quick
+    python benchmarks/forgetting.py --data DIR --rank 64
 
 DIR holds ml-1m.parquet, gowalla.parquet and mtg-player.parquet, each with the columns user, item and rating; those that
 are missing are passed over. For every model and request: several retrains of different seeds on what remains, warm
@@ -25,7 +26,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from forgetting_cases import DATASETS, REQUESTS, SETTINGS, Setting, request_for
+from forgetting_cases import DATASETS, RANK, REQUESTS, SETTINGS, Setting, request_for
 from forgetting_report import Cell, Run, draw, fill_in, has_matplotlib, markdown
 from numpy.typing import NDArray
 
@@ -219,7 +220,7 @@ def held_out(setting: Setting, models: Sequence[Model], original: Model, test: H
 def measure_all(options: argparse.Namespace, results: Path | None) -> list[Cell]:
     """Every chosen cell, measured now or before."""
     cells = {(cell.setting, cell.request): cell for cell in read_results(results)}
-    chosen = [setting for setting in SETTINGS if setting.dataset in options.datasets]
+    chosen = [setting.of_rank(options.rank) for setting in SETTINGS if setting.dataset in options.datasets]
     for setting in chosen:
         wanted = [name for name in options.requests if (setting.title, name) not in cells]
         if not wanted or not (options.data / f"{setting.dataset}.parquet").exists():
@@ -259,6 +260,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="where the Parquet files are")
     parser.add_argument("--datasets", nargs="+", choices=DATASETS, default=DATASETS)
     parser.add_argument("--requests", nargs="+", choices=REQUESTS, default=tuple(REQUESTS))
+    parser.add_argument("--rank", type=int, default=RANK, help=f"factors of the models (default: {RANK})")
     parser.add_argument("--retrains", type=int, default=8, help=f"at least {FEWEST_RETRAINS}")
     parser.add_argument("--quick", action="store_true", help=f"{FEWEST_RETRAINS} retrains, and two requests")
     parser.add_argument("--results", type=Path, metavar="FILE", help="JSON lines to go on from and to add to")

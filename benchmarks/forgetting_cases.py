@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,13 @@ class Setting:
     dataset: str
     config: TrainConfig
     liked: float | None = None
+
+    def of_rank(self, rank: int) -> Setting:
+        """With so many factors, and a title that says so where they are others."""
+        if rank == self.config.factors:
+            return self
+        config = dataclasses.replace(self.config, factors=rank)
+        return dataclasses.replace(self, title=f"{self.title}, k = {rank}", config=config)
 
     def read(self, directory: Path) -> tuple[Interactions, Heldout]:
         """Training data and what is held out of it."""
